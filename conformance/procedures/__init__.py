@@ -1,0 +1,12 @@
+"""One module an area of the golden vectors; importing a module registers its procedures."""
+
+from __future__ import annotations
+
+import importlib
+
+AREAS = ("transformer", "video_vae", "audio", "text")
+
+
+def load_all() -> None:
+    for area in AREAS:
+        importlib.import_module(f".{area}", __package__)

@@ -1,0 +1,13 @@
+"""Maps the repository root to the package `openltx`; everything else is in pyproject.toml.
+
+pyproject has no way to say "every folder with Python below these, under another prefix".
+"""
+
+from setuptools import find_packages, setup
+
+PARTS = [f"{name}*" for name in ("nodes", "model_loaders", "samplers", "networks", "media", "training", "conformance")]
+
+setup(
+    package_dir={"openltx": "."},
+    packages=["openltx", *("openltx." + part for part in find_packages(".", include=PARTS))],
+)
