@@ -55,6 +55,11 @@ class Case:
         return self._tensors("@out/")
 
     @cached_property
+    def output_names(self) -> list[str]:
+        """Names of the expected outputs: for calls that are spelled in them. A procedure sees no expected value."""
+        return list(self.expected)
+
+    @cached_property
     def intermediate(self) -> dict[str, Tensor]:
         """`@mid/…`: results on the way, to hunt a difference with; never compared by the runner."""
         return self._tensors("@mid/")

@@ -108,7 +108,7 @@ def _read_header(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: expected a .safetensors file, found a folder")
     size = file.stat().st_size
     with file.open("rb") as stream:
-        start = stream.read(max(8, len(LFS_MAGIC)))
+        start = stream.read(max(9, len(LFS_MAGIC)))
         if start.startswith(LFS_MAGIC):
             raise CheckpointError(
                 f"{file}: a Git-LFS pointer of {size} bytes instead of weights; run 'git lfs pull' "
@@ -117,11 +117,8 @@ def _read_header(file: Path) -> dict[str, Any]:
         if len(start) < 8:
             raise CheckpointError(f"{file}: {size} bytes are too few for a safetensors file; download it again")
         (length,) = struct.unpack("<Q", start[:8])
-        if length > MAX_HEADER_BYTES or length < 2:
-            raise CheckpointError(
-                f"{file}: not a safetensors file (header length {length} bytes); weights are read from "
-                ".safetensors only"
-            )
+        if length > MAX_HEADER_BYTES or length < 2 or start[8:9] not in (b"{", b""):
+            raise CheckpointError(f"{file}: not a safetensors file; weights are read from .safetensors only")
         if 8 + length > size:
             raise CheckpointError(
                 f"{file}: its header claims {length} bytes, the file has {size}; the download is "

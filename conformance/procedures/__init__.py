@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-AREAS = ("transformer", "video_vae", "audio", "text")
+AREAS = ("transformer", "video_vae", "audio", "text", "sampling")
 
 
 def load_all() -> None:
