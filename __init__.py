@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
 
         return run
     if name == "__version__":
-        from .version import version
+        from .api import version
 
         return version()
     raise AttributeError(f"module 'openltx' has no attribute {name!r}")

@@ -1,32 +1,240 @@
-"""`openltx …`: the command line. Parsing only; the work is done by the modules that the commands import."""
+"""`openltx …`: the command line. Parsing and printing; the work is done by what the commands import."""
 
 from __future__ import annotations
 
 import argparse
+import codecs
 import json
 import sys
+import threading
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .nodes.host.standalone.workflow import Exposed
+
+DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
+DEFAULT_WORKFLOW = "text_to_av"
+Commands = Any  # argparse names the type of its sub-commands only privately
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands and their options."""
-    root = argparse.ArgumentParser(prog="openltx", allow_abbrev=False)
+def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """All commands. The options of `generate` and `run` are those that the workflow in `argv` exposes."""
+    root = argparse.ArgumentParser(
+        prog="openltx", description="Video with sound from LTX-2 models.", allow_abbrev=False, formatter_class=_Help
+    )
+    root.add_argument("--version", action=_Version, nargs=0, help="print the version")
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_generate(commands, argv)
+    _add_run(commands, argv)
+    _add_workflows(commands)
     _add_conformance(commands)
+    _add_bench(commands)
     return root
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 1 ours, 2 the user's mistake, 130 interrupted."""
-    arguments = parser().parse_args(argv)
-    try:
-        return int(arguments.run(arguments))
-    except ValueError as error:
-        print(f"openltx: {error}", file=sys.stderr)
-        return 2
+    """Run one command. Returns the exit code: 0 done, 1 our fault, 2 the user's mistake, 130 interrupted."""
+    argv = sys.argv[1:] if argv is None else argv
+    _plain_consoles()
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            arguments = parser(argv).parse_args(argv)
+            return int(arguments.run(arguments))
+        except ValueError as error:
+            return _failed(error, USERS)
+        except KeyboardInterrupt:
+            return _failed("interrupted; nothing was written", INTERRUPTED)
+        except BrokenPipeError:
+            return DONE
+        except (RuntimeError, OSError, MemoryError) as error:
+            return _failed(error or type(error).__name__, OURS)
 
 
-def _add_conformance(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    command = commands.add_parser("conformance", help="run golden cases", allow_abbrev=False)
+class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from .api import version
+
+        print(version())
+        parser.exit()
+
+
+def _failed(reason: object, code: int) -> int:
+    print(f"openltx: {reason}", file=sys.stderr)
+    return code
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"openltx: warning: {message}", file=sys.stderr)
+
+
+def _plain_consoles() -> None:
+    """A console that cannot show a character gets ASCII in its place, never a UnicodeEncodeError."""
+    plain = {"…": "...", "→": "->", "×": "x", "–": "-", "—": "-", "’": "'"}
+
+    def replace(error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeEncodeError)
+        return "".join(plain.get(c, "?") for c in error.object[error.start : error.end]), error.end
+
+    codecs.register_error("openltx.plain", replace)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="openltx.plain")
+
+
+def _add(commands: Commands, name: str, help: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, allow_abbrev=False, formatter_class=_Help
+    )
+    return command
+
+
+# generate and run
+
+
+def _add_generate(commands: Commands, argv: Sequence[str]) -> None:
+    command = _add(commands, "generate", "make a video with sound from a prompt")
+    command.add_argument("prompt", metavar="PROMPT")
+    command.add_argument("--workflow", default=DEFAULT_WORKFLOW, metavar="NAME", help="default: %(default)s")
+    _add_run_options(command)
+    if argv[:1] == ["generate"]:
+        _add_exposed(command, _option_value(argv, "--workflow") or DEFAULT_WORKFLOW, leave_out=("prompt",))
+    command.set_defaults(run=_generate)
+
+
+def _add_run(commands: Commands, argv: Sequence[str]) -> None:
+    command = _add(commands, "run", "execute a workflow file in API format")
+    command.add_argument("workflow", metavar="WORKFLOW.json", help="a file, or the name of a bundled workflow")
+    _add_run_options(command)
+    if argv[:1] == ["run"] and len(argv) > 1 and not argv[1].startswith("-"):
+        _add_exposed(command, argv[1])
+    command.set_defaults(run=_run)
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("-o", "--output", metavar="FILE", help="the file to write; default: numbered, in ./output")
+    command.add_argument("--output-folder", metavar="DIR", help="where numbered files go")
+    command.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input")
+    command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
+    command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument("--json", action="store_true", help="print the result as JSON")
+
+
+def _add_exposed(command: argparse.ArgumentParser, workflow: str, leave_out: Sequence[str] = ()) -> None:
+    group = command.add_argument_group(f"inputs of {workflow}")
+    for option, exposed in _exposed(workflow).items():
+        if option in leave_out:
+            continue
+        try:
+            group.add_argument(
+                f"--{option}",
+                dest=f"input.{option}",
+                metavar="VALUE",
+                default=argparse.SUPPRESS,
+                help=f"default: {exposed.value}".replace("%", "%%"),
+            )
+        except argparse.ArgumentError as error:
+            raise ValueError(
+                f"{workflow}: it exposes an input as {option!r}, a word of ours; rename it there"
+            ) from error
+
+
+def _exposed(workflow: str) -> Mapping[str, Exposed]:
+    from .api import load_workflow
+    from .nodes.host.standalone.workflow import exposed_inputs
+
+    return exposed_inputs(load_workflow(workflow))
+
+
+def _option_value(argv: Sequence[str], option: str) -> str | None:
+    for position, word in enumerate(argv):
+        if word == option and position + 1 < len(argv):
+            return argv[position + 1]
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    if "prompt" not in _exposed(arguments.workflow):
+        raise ValueError(f"workflow {arguments.workflow!r}: it exposes no prompt; use 'openltx run'")
+    return _execute(arguments, {"prompt": arguments.prompt})
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return _execute(arguments, {})
+
+
+def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
+    from . import api
+    from .nodes.host.standalone.bars import Bars
+    from .nodes.host.standalone.runtime import Interrupted, stopped_by_ctrl_c
+
+    given = {name.removeprefix("input."): value for name, value in vars(arguments).items() if name.startswith("input.")}
+    stop = threading.Event()
+    with stopped_by_ctrl_c(stop), Bars() as bars:
+        try:
+            result = api.run(
+                arguments.workflow,
+                output=arguments.output,
+                output_folder=arguments.output_folder,
+                settings=dict(_setting(text) for text in arguments.set),
+                models=arguments.models,
+                device=arguments.device,
+                observer=bars,
+                stop=stop,
+                **inputs | given,
+            )
+        except Interrupted:
+            raise KeyboardInterrupt from None
+    files = [str(Path(file)) for file in result.files]
+    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
+    return DONE
+
+
+def _setting(text: str) -> tuple[str, str]:
+    target, separator, value = text.partition("=")
+    if not separator:
+        raise ValueError(f"--set {text}: expected NODE.INPUT=VALUE")
+    return target, value
+
+
+# workflows
+
+
+def _add_workflows(commands: Commands) -> None:
+    command = _add(commands, "workflows", "list the bundled workflows and what they expose")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_workflows)
+
+
+def _workflows(arguments: argparse.Namespace) -> int:
+    from .api import workflow_names
+
+    rows = {name: {option: row.value for option, row in _exposed(name).items()} for name in workflow_names()}
+    if arguments.json:
+        print(json.dumps(rows))
+        return DONE
+    for name, options in rows.items():
+        print(name)
+        for option, value in options.items():
+            print(f"  --{option:<14} {value}")
+    return DONE
+
+
+# conformance
+
+
+def _add_conformance(commands: Commands) -> None:
+    command = _add(commands, "conformance", "run golden cases and compare")
     command.add_argument("folders", nargs="*", metavar="DIR")
     command.add_argument("--device", default="cpu")
     command.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
@@ -45,7 +253,9 @@ def _conformance(arguments: argparse.Namespace) -> int:
     if arguments.list:
         for component, op in registry.known_kinds():
             print(component if op is None else f"{component} / {op}")
-        return 0
+        return DONE
+    if not arguments.folders:
+        raise ValueError("conformance: expected at least one folder with golden cases, found none")
     results = []
     for case in runner.find_cases(arguments.folders, text=arguments.filter, generation=arguments.generation):
         result = runner.run_case(case, device=arguments.device, dtype=getattr(torch, arguments.dtype))
@@ -53,4 +263,28 @@ def _conformance(arguments: argparse.Namespace) -> int:
         print(json.dumps(runner.as_json(result)) if arguments.json else runner.report_line(result), flush=True)
     passed = sum(result.passed for result in results)
     print(f"{passed} passed, {len(results) - passed} failed", file=sys.stderr if arguments.json else sys.stdout)
-    return 0 if results and passed == len(results) else 1
+    return DONE if results and passed == len(results) else OURS
+
+
+# bench
+
+
+def _add_bench(commands: Commands) -> None:
+    command = _add(commands, "bench", "measure speed and memory (from a checkout)")
+    command.add_argument("name", choices=("demo",))
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_bench)
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    import subprocess
+
+    script = Path(__file__).parent / "benchmarks" / f"{arguments.name}.py"
+    if not script.is_file():
+        raise ValueError("bench: the benchmarks are not in the installed package; run it in a clone of the repository")
+    command = [sys.executable, str(script), *(["--json"] if arguments.json else [])]
+    return subprocess.run(command, check=False).returncode
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -24,9 +24,9 @@ class Verdict:
 
 
 def rule_for(name: str, tolerance: Mapping[str, Mapping[str, float]], rtol: float, atol: float) -> Mapping[str, float]:
-    """The first glob of `tolerance` that matches, else the case's own rtol and atol."""
+    """The first glob of `tolerance` that matches, with or without `@out/`, else the case's own rtol and atol."""
     for pattern, rule in tolerance.items():
-        if fnmatchcase(name, pattern):
+        if fnmatchcase(name, pattern) or fnmatchcase(f"@out/{name}", pattern):
             return rule
     return {"rtol": rtol, "atol": atol}
 

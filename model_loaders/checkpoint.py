@@ -75,7 +75,7 @@ class Checkpoint:
 def open_tensors(path: Path) -> Iterator[Any]:
     from safetensors import safe_open
 
-    with safe_open(str(path), framework="pt") as handle:  # type: ignore[no-untyped-call]
+    with safe_open(str(path), framework="pt") as handle:
         yield handle
 
 

@@ -38,5 +38,6 @@ def test_code_flips() -> None:
 
 def test_rules_by_glob_and_unknown_rules() -> None:
     assert rule_for("a_f32", {"*_f32": {"atol": 5.0}}, 1.0, 2.0) == {"atol": 5.0}
+    assert rule_for("a_f32", {"@out/*f32*": {"atol": 5.0}}, 1.0, 2.0) == {"atol": 5.0}
     assert rule_for("b", {"*_f32": {"atol": 5.0}}, 1.0, 2.0) == {"rtol": 1.0, "atol": 2.0}
     assert not judge("x", WANT, WANT, {"fuzzy": 1.0}).passed

@@ -29,7 +29,7 @@ def test_one_video_and_one_audio_stream_of_equal_length(
     tmp_path: Path, rate: float, exact: Fraction, suffix: str, samples: int
 ) -> None:
     waveform = torch.rand(2, samples) - 0.5
-    path = write_av(tmp_path / f"clip{suffix}", iter(_clip().split(5)), frame_rate=rate, waveform=waveform)
+    path = write_av(tmp_path / f"clip{suffix}", torch.split(_clip(), 5), frame_rate=rate, waveform=waveform)
     with av.open(str(path)) as container:
         assert (len(container.streams.video), len(container.streams.audio)) == (1, 1)
         video, audio = container.streams.video[0], container.streams.audio[0]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from openltx.samplers.conversions import x0_from_velocity
 from openltx.samplers.denoiser import denoiser
 from openltx.samplers.guidance import Guidance, guide
 from openltx.samplers.noise import add_noise, draw_noise
@@ -55,7 +58,7 @@ def test_bad_arguments_are_named() -> None:
 
 
 def test_noise_depends_on_the_seed_alone_and_is_drawn_video_first() -> None:
-    shapes = Streams(video=(1, 4, 2, 3, 3), audio=(1, 2, 5, 16))
+    shapes: Streams[Sequence[int]] = Streams(video=(1, 4, 2, 3, 3), audio=(1, 2, 5, 16))
     one, again, other = draw_noise(7, shapes), draw_noise(7, shapes), draw_noise(8, shapes)
     assert one.video is not None
     assert one.audio is not None
@@ -141,3 +144,12 @@ def test_nan_stops_at_its_step_and_callbacks_report_every_step() -> None:
     with pytest.raises(FloatingPointError, match=r"step 3 of 4.*video"):
         sample_euler(denoise, Streams(video=torch.ones(1, 1, 1)), torch.tensor([1, 0.7, 0.4, 0.2, 0]), reports.append)
     assert [(r.index, r.total) for r in reports] == [(0, 4), (1, 4)]
+
+
+def test_clean_latent_leaves_given_tokens_alone() -> None:
+    latent = torch.randn(1, 4, 8).bfloat16()
+    timesteps = torch.tensor([0.0, 0.0, 1.0, 0.5])[None, :, None]
+    clean = x0_from_velocity(latent, torch.randn(1, 4, 8).bfloat16(), timesteps)
+    assert clean.dtype == torch.bfloat16
+    assert torch.equal(clean[:, :2], latent[:, :2])
+    assert not torch.equal(clean[:, 2:], latent[:, 2:])

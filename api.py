@@ -1,0 +1,177 @@
+"""`openltx.run(...)`: a workflow file, executed by the standalone host. The command line is built on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
+
+if TYPE_CHECKING:
+    from .nodes.host.standalone.runtime import Observer
+
+WORKFLOWS = Path(__file__).parent / "workflows" / "api"
+Workflow = str | os.PathLike[str] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run left behind: the files that its output nodes saved, and what each of them shows, by node id."""
+
+    files: tuple[Path, ...]
+    shown: dict[str, dict[str, Any]]
+
+
+def run(
+    workflow: Workflow = "text_to_av",
+    *,
+    output: str | os.PathLike[str] | None = None,
+    output_folder: str | os.PathLike[str] | None = None,
+    settings: Mapping[str, str] | None = None,
+    models: Sequence[str | os.PathLike[str]] = (),
+    device: str | None = None,
+    observer: Observer | None = None,
+    stop: threading.Event | None = None,
+    **inputs: Any,
+) -> RunResult:
+    """Execute a workflow: `openltx.run(prompt="a red ball bounces", output="ball.mp4", seed=7)`.
+
+    workflow: the name of a bundled one, the path of an API-format file, or its parsed content. inputs: what the
+    workflow exposes, by option name (`-` written as `_`). settings: {"NODE.INPUT": "VALUE"} for every other input,
+    NODE an id or a unique title. output: the file to write, for a workflow with one output node; otherwise files are
+    numbered in output_folder (default: ./output, made when missing). models: folders in ComfyUI's layout. device:
+    "cpu", "cuda", …; default: an accelerator if there is one.
+    Raises ValueError, one line a problem, for whatever the user can mend; nothing is written then.
+    """
+    from .nodes.host.standalone import executor, schema
+    from .nodes.registry import NODES
+
+    registry = schema.registry_of(NODES)
+    prompt = prepared(load_workflow(workflow), registry, inputs, settings or {}, output)
+    with _place(output, output_folder) as folder:
+        results = executor.run(
+            prompt, registry, settings=_settings(folder, models, device), observer=observer, stop=stop
+        )
+        shown = {node_id: result.ui for node_id, result in results.items()}
+        files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
+        if output is not None:
+            files = [_moved(files, Path(output))]
+    return RunResult(files=tuple(files), shown=shown)
+
+
+def workflow_names() -> list[str]:
+    """Names of the bundled workflows."""
+    return sorted(path.stem for path in WORKFLOWS.glob("*.json"))
+
+
+def load_workflow(workflow: Workflow) -> dict[str, Any]:
+    """A workflow in API format. Raises ValueError, one line, for a name, file or content that is none."""
+    if isinstance(workflow, Mapping):
+        return check_format(dict(workflow))
+    bundled = WORKFLOWS / f"{os.fspath(workflow)}.json"
+    path = Path(workflow)
+    if bundled.is_file() and not path.is_file():
+        return read_workflow(bundled)
+    if not path.is_file():
+        names = ", ".join(workflow_names())
+        raise ValueError(f"workflow {os.fspath(workflow)!r}: no such file, and not one of the bundled ones: {names}")
+    return read_workflow(path)
+
+
+def prepared(
+    prompt: dict[str, Any],
+    registry: Mapping[str, Any],
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, str],
+    output: str | os.PathLike[str] | None,
+) -> dict[str, Any]:
+    """The workflow with the user's inputs in place. Raises ValueError for an input that does not exist."""
+    from .media.av_writer import check_target
+    from .nodes.host.standalone.validate import output_nodes
+
+    exposed = exposed_inputs(prompt)
+    given = {name.replace("_", "-"): value for name, value in inputs.items()}
+    unknown = sorted(given.keys() - exposed.keys())
+    if unknown:
+        raise ValueError(f"{unknown[0]}: no such option of this workflow; it has {', '.join(exposed) or 'none'}")
+    if output is not None:
+        check_target(Path(output))
+        if len(output_nodes(prompt, registry)) != 1:
+            raise ValueError(f"{output}: this workflow does not save exactly one file; give an output folder instead")
+        if "container" in exposed:
+            given["container"] = Path(output).suffix.lower().removeprefix(".")
+    for name, value in given.items():
+        prompt = _with(prompt, registry, name, f"{exposed[name].node_id}.{exposed[name].input}", value)
+    for target, text in settings.items():
+        prompt = set_input(prompt, target, text, registry)
+    return prompt
+
+
+def version() -> str:
+    """From the pyproject.toml beside this file (a checkout; ComfyUI installs nothing), else from the metadata."""
+    project = Path(__file__).with_name("pyproject.toml")
+    if project.is_file():
+        match = re.search(r'^version = "([^"]+)"', project.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        if match:
+            return match[1]
+    from importlib.metadata import version as installed
+
+    return installed("openltx")
+
+
+def _with(prompt: dict[str, Any], registry: Mapping[str, Any], option: str, target: str, value: Any) -> dict[str, Any]:
+    try:
+        return set_input(prompt, target, str(value), registry)
+    except ValueError as error:
+        raise ValueError(str(error).replace(target, option, 1)) from error
+
+
+def _settings(folder: Path, models: Sequence[str | os.PathLike[str]], device: str | None) -> Any:
+    from .nodes.host.standalone.settings import Settings, model_folders_below
+
+    roots = [Path(root) for root in models] or [Path("models")]
+    for root in map(Path, models):
+        if not root.is_dir():
+            raise ValueError(f"{root}: no such folder; give the folder that holds checkpoints/, text_encoders/ …")
+    return Settings(output_folder=folder, model_folders=model_folders_below(*roots), device=device)
+
+
+@contextmanager
+def _place(output: str | os.PathLike[str] | None, output_folder: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """The folder that nodes write to. With `output` it is a temporary one beside the target: the file is moved."""
+    if output is not None:
+        folder = Path(tempfile.mkdtemp(prefix=".openltx-", dir=Path(output).parent))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return
+    folder = Path("output" if output_folder is None else output_folder)
+    if output_folder is None:
+        folder.mkdir(exist_ok=True)
+    elif not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder; create it or choose another output folder")
+    if not os.access(folder, os.W_OK):
+        raise ValueError(f"{folder}: cannot be written; choose another output folder")
+    yield folder
+
+
+def _saved(shown: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, str]]:
+    for ui in shown.values():
+        for entries in ui.values():
+            yield from (entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == "output")
+
+
+def _moved(files: Sequence[Path], target: Path) -> Path:
+    if len(files) != 1:
+        raise ValueError(f"{target}: expected one saved file, the workflow saved {len(files)}")
+    os.replace(files[0], target)
+    return target

@@ -1,0 +1,174 @@
+"""Text encoder and LTX checkpoint → one handle that turns a prompt into conditioning (text.md sections 0 to 7)."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..networks.operations import Operations, torch_operations
+from ..networks.text.connector import Connector
+from ..networks.text.features import SeparateProjection, SharedProjection
+from ..networks.text.gemma import GemmaDecoder
+from ..networks.text.gemma3 import Gemma3
+from ..networks.text.gemma_config import GemmaConfig
+from .assemble import assign, build_on_meta, refuse_mismatch
+from .checkpoint import Checkpoint, CheckpointError
+from .encoder_files import EncoderFiles, find_encoder
+from .gemma_config import gemma3_config
+from .text_projection import generation, load_connector, load_projection, model_version, source_gemma_version
+from .tokenizer import PromptTokenizer
+
+DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
+PLAIN_DTYPES = ("F32", "F16", "BF16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConditioning:
+    """Finished contexts of one prompt, S = 1024 (or the encoder's own length, rounded up to its registers)."""
+
+    video_context: Tensor  # (1, S, Dv)
+    audio_context: Tensor  # (1, S, Da)
+    mask: Tensor | None = None  # (1, S); None: all positions are attended, which holds for every generation
+
+
+@dataclass(kw_only=True)
+class TextEncoder:
+    """Tokenizer, decoder, projection and connectors of one model; encodes one prompt at a time, without padding."""
+
+    generation: str
+    tokenizer: PromptTokenizer
+    decoder: GemmaDecoder
+    projection: SharedProjection | SeparateProjection
+    video_connector: Connector
+    audio_connector: Connector
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def length(self) -> int:
+        """Positions of a context: the longest prompt, rounded up to a multiple of the registers."""
+        registers = self.video_connector.config.num_registers
+        return -(-self.tokenizer.max_length // registers) * registers
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TextEncoder:
+        """Cast everything and move what computes; the embedding table stays where it is (rows are looked up there)."""
+        self.decoder.embed_tokens.to(dtype=dtype)
+        for module in (self.decoder.layers, self.decoder.norm):
+            module.to(device=device, dtype=dtype)
+        for network in (self.projection, self.video_connector, self.audio_connector):
+            network.to(device=device, dtype=dtype)
+        self.device = self.device if device is None else torch.device(device)
+        return self
+
+    def tokenize(self, prompt: str) -> list[int]:
+        """Ids of the stripped prompt, bos first, no padding; warns when the prompt is cut."""
+        return self.tokenizer(prompt)
+
+    def encode(self, prompt: str) -> TextConditioning:
+        """Contexts of a prompt, on self.device, in the dtype of the weights. The empty prompt is allowed."""
+        return self.encode_ids(self.tokenize(prompt))
+
+    @torch.inference_mode()
+    def encode_ids(self, ids: Sequence[int]) -> TextConditioning:
+        """Contexts of token ids: bos first, at most self.length of them."""
+        tokens = torch.tensor([list(ids)], device=self.device)  # 1 T
+        mask = torch.ones_like(tokens)
+        video, audio = self.projection(self.decoder.hidden_states(tokens), mask)
+        dtype = self.video_connector.learnable_registers.dtype  # encoder and checkpoint need not be of one precision
+        return TextConditioning(
+            video_context=self.video_connector(video.to(dtype), mask, length=self.length),
+            audio_context=self.audio_connector(audio.to(dtype), mask, length=self.length),
+        )
+
+
+def load_text_encoder(
+    encoder_path: str | os.PathLike[str] | None,
+    checkpoint: Checkpoint,
+    *,
+    extra_files: Sequence[Checkpoint] = (),
+    operations: Operations = torch_operations,
+) -> TextEncoder:
+    """The text encoder that belongs to an LTX checkpoint.
+
+    encoder_path: a Hugging Face folder (or one above it), a single file, or None when `checkpoint` holds the encoder
+    itself. extra_files: where the user keeps projection or connectors apart from both.
+    Raises CheckpointError, one line, for missing or incomplete files and for an encoder that the checkpoint was not
+    trained with.
+    """
+    encoder = find_encoder(checkpoint.path if encoder_path is None else Path(encoder_path))
+    files = (checkpoint, *extra_files, *encoder.files)
+    refuse_other_encoder(encoder, checkpoint)
+    tokenizer = encoder.tokenizer()  # before the weights: a missing tokenizer shows at once
+    config = decoder_config(encoder)
+    projection = load_projection(
+        files, hidden_size=config.hidden_size, num_states=config.num_states, operations=operations
+    )
+    return TextEncoder(
+        generation=generation(checkpoint, files),
+        tokenizer=tokenizer,
+        decoder=load_decoder(encoder, operations=operations),
+        projection=projection,
+        video_connector=load_connector(files, "video", operations=operations),
+        audio_connector=load_connector(files, "audio", operations=operations),
+    )
+
+
+def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operations) -> GemmaDecoder:
+    """The text decoder of an encoder; its tensors stay memory-mapped until first use.
+
+    Raises CheckpointError for Gemma 4, quantised weights, and tensors that are not those of the configuration.
+    """
+    config = decoder_config(encoder)
+    _refuse_quantised(encoder)
+    network = build_on_meta(lambda: Gemma3(config, operations=operations))
+    refuse_mismatch(network, encoder.shapes, encoder.files[0], "text encoder")
+    state: dict[str, Tensor] = {}
+    for file in encoder.files:
+        names = {key: name for name, (owner, key) in encoder.tensors.items() if owner is file}
+        state.update((names[key], tensor) for key, tensor in file.load(list(names)).items())
+    return assign(network, state)
+
+
+def decoder_config(encoder: EncoderFiles) -> GemmaConfig:
+    if encoder.is_gemma4:
+        raise CheckpointError(
+            f"{encoder.path}: expected a Gemma 3 text encoder, found {encoder.model_type}, which cannot be run yet; "
+            "use LTX-2 or LTX-2.3 with Gemma 3 12B"
+        )
+    return gemma3_config(encoder.config)
+
+
+def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
+    """Raise CheckpointError when the checkpoint was trained with another encoder (text.md section 1.5)."""
+    expected = source_gemma_version(checkpoint)
+    found = encoder.gemma_version
+    if expected is not None:
+        if found != expected:
+            raise CheckpointError(
+                f"{encoder.path}: {checkpoint.path.name} expects the text encoder {expected}, found "
+                f"{found or encoder.model_type}; download {expected}"
+            )
+    elif model_version(checkpoint) >= DECLARES_ENCODER:
+        undeclared = f"{checkpoint.path}: expected the metadata entry 'gemma_source_checkpoint', found none"
+        if found is not None:
+            raise CheckpointError(f"{undeclared}, while the encoder is {found}; download the checkpoint again")
+        warnings.warn(f"{undeclared}; cannot tell whether the text encoder fits", stacklevel=3)
+    elif encoder.model_type != "gemma3":
+        raise CheckpointError(
+            f"{encoder.path}: {checkpoint.path.name} expects the text encoder gemma3, found {encoder.model_type}; "
+            "use Gemma 3 12B with LTX-2 and LTX-2.3"
+        )
+
+
+def _refuse_quantised(encoder: EncoderFiles) -> None:
+    for name, (file, key) in encoder.tensors.items():
+        if file.entries[key].dtype not in PLAIN_DTYPES:
+            raise CheckpointError(
+                f"{file.path}: expected weights in {', '.join(PLAIN_DTYPES)}, found {name} in "
+                f"{file.entries[key].dtype}; use the bf16 encoder, quantised ones cannot be read yet"
+            )

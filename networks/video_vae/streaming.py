@@ -1,0 +1,127 @@
+"""A clip that passes through a network in pieces, exactly: what layers remember between two pieces.
+
+Every layer is called as `layer(x, stream, last)`: x (B, C, F, H, W) holds the next frames of the clip, `stream` what
+the layers remember of its earlier frames, `last` says that no frames follow. A layer may hold frames back (a
+convolution that looks one frame ahead does), so the result has any number of frames, also none; with `last` it
+gives out all that it still holds. A whole clip as one piece is the untiled forward (spec page video_vae, section 8).
+"""
+
+# B batch, C channels, F frames, H height, W width
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+Draw = Callable[[Sequence[int]], Tensor]  # shape → standard normal numbers
+Piece = tuple[Tensor, bool]  # frames and `last`
+
+
+def seeded_draw(seed: int = 0) -> Draw:
+    """Float32 numbers from one CPU generator, the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+    return lambda shape: torch.randn(tuple(shape), generator=generator, device="cpu")
+
+
+@dataclass(kw_only=True)
+class Stream:
+    """One clip on its way through one network."""
+
+    draw: Draw = field(default_factory=seeded_draw)
+    timestep: Tensor | None = None  # () float32, scaled; of timestep conditioned decoders
+    _kept: dict[Hashable, Tensor] = field(default_factory=dict)
+    _met: set[Hashable] = field(default_factory=set)
+
+    def first(self, key: Hashable) -> bool:
+        """Whether this is the first question about `key`."""
+        if key in self._met:
+            return False
+        self._met.add(key)
+        return True
+
+    def keep(self, key: Hashable, frames: Tensor) -> None:
+        """Remember a copy: a view would hold the whole piece that it was cut from."""
+        if frames.shape[2]:
+            self._kept[key] = frames.clone()
+
+    def take(self, key: Hashable) -> Tensor | None:
+        return self._kept.pop(key, None)
+
+    def once(self, key: Hashable, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` gave when it was first needed for this clip."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
+
+    def joined(self, key: Hashable, x: Tensor) -> Tensor:
+        """The frames kept under `key`, then x."""
+        kept = self.take(key)
+        return x if kept is None else torch.cat([kept, x], dim=2)
+
+    def oldest(self, key: Hashable, x: Tensor, count: int) -> list[Tensor]:
+        """Add x to the queue `key` and take its `count` oldest frames, as one or two views in their order."""
+        kept = self.take(key)
+        if kept is None:
+            self.keep(key, x[:, :, count:])
+            return [x[:, :, :count]]
+        old = min(count, kept.shape[2])
+        rest = torch.cat([kept[:, :, old:], x[:, :, count - old :]], dim=2)
+        if rest.shape[2]:
+            self._kept[key] = rest
+        return [kept[:, :, :old], x[:, :, : count - old]]
+
+
+Layer = Callable[[Tensor, Stream, bool], Tensor]
+
+
+class Stage(NamedTuple):
+    """A layer, and how many elements it makes of one (1 where it makes fewer)."""
+
+    run: Layer
+    growth: float = 1.0
+
+
+def push(stages: Sequence[Stage], x: Tensor, last: bool, stream: Stream, limit: int | None) -> Iterator[Tensor]:
+    """Send one piece through all stages; yields what comes out at the end: no, one or several pieces.
+
+    limit: the largest feature map (elements) to be made, up to the frames that a layer held back, and unless one
+    frame is larger; longer pieces are cut again before the stage that would exceed it (None: never). Frames that were
+    held back come out all together at the end of a clip, and later stages of a decoder make many more elements a
+    frame, so cutting the input is not enough.
+    """
+    for index, stage in enumerate(stages):
+        step = x.shape[2] if limit is None else _frames_within(limit, x, stage.growth)
+        if step < x.shape[2]:
+            for part, end in cut(x, step, step, last):
+                yield from push(stages[index:], part, end, stream, limit)
+            return
+        x = stage.run(x, stream, last)
+        if x.shape[2] == 0:
+            assert not last, "a layer must give out what it holds at the end of the clip"
+            return
+    yield x
+
+
+def _frames_within(limit: int, x: Tensor, growth: float) -> int:
+    return max(1, int(limit / (x[:, :, 0].numel() * growth)))
+
+
+def cut(clip: Tensor, first: int, step: int, last: bool = True) -> Iterator[Piece]:
+    """A clip as pieces of `first`, then `step` frames (views); the final one is marked `last` if `last` is."""
+    frames, start, end = clip.shape[2], 0, first
+    while start < frames:
+        yield clip[:, :, start:end], last and end >= frames
+        start, end = end, end + step
+
+
+def join(pieces: Iterable[Tensor], out: Tensor) -> Tensor:
+    """Copy pieces one behind the other into `out` (B, C, F, H, W), which they must fill exactly."""
+    start = 0
+    for piece in pieces:
+        out[:, :, start : start + piece.shape[2]] = piece
+        start += piece.shape[2]
+    assert start == out.shape[2], f"{start} frames came out instead of {out.shape[2]}"
+    return out

@@ -1,0 +1,75 @@
+"""Text conditioning: prompt → CONDITIONING, and back to the contexts of the two streams.
+
+On the wire it has ComfyUI's form: a list of [contexts, options], video and audio context side by side on the last axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..model_loaders.parts import DiffusionModel, TextPart, refuse_mixed
+from ..samplers.streams import Streams
+from .host.api import compute_device, io, warn_user
+
+GENERATION = "openltx_generation"
+Conditioning = list[list[Any]]
+
+
+class EncodePrompt(io.ComfyNode):
+    """Prompt → conditioning."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXEncodePrompt",
+            display_name="Encode Prompt (LTX)",
+            category="OpenLTX/conditioning",
+            description="Turns a prompt into conditioning for video and sound.",
+            inputs=[
+                io.Clip.Input("text_encoder", tooltip="From Load LTX Model."),
+                io.String.Input(
+                    "text",
+                    default="",
+                    multiline=True,
+                    tooltip="What is seen and heard, up to 1023 tokens. Empty: no guidance by text.",
+                ),
+            ],
+            outputs=[io.Conditioning.Output("conditioning", tooltip="Contexts of video and sound.")],
+        )
+
+    @classmethod
+    def execute(cls, text_encoder: TextPart, text: str) -> io.NodeOutput:
+        if not text.strip():
+            warn_user("the prompt is empty: the model is free to choose what it shows")
+        encoded = text_encoder.encoder.on(compute_device()).encode(text)
+        contexts = torch.cat([encoded.video_context, encoded.audio_context], dim=-1)
+        return io.NodeOutput([[contexts, {GENERATION: text_encoder.generation}]])
+
+
+def contexts_of(conditioning: Conditioning, model: DiffusionModel, name: str) -> Streams[Tensor]:
+    """The two contexts (1, S, D) in a CONDITIONING, for this model.
+
+    Raises ValueError for conditioning of another generation, of another width, or with several entries.
+    """
+    if len(conditioning) != 1:
+        raise ValueError(f"{name}: expected one conditioning entry, found {len(conditioning)}; encode a single prompt")
+    contexts, options = conditioning[0]
+    refuse_mixed(model, options.get(GENERATION, model.generation), name)
+    widths = _context_widths(model)
+    if contexts.shape[-1] != sum(widths):
+        raise ValueError(
+            f"{name}: expected contexts of width {' + '.join(map(str, widths))} for {model.path.name}, found "
+            f"{contexts.shape[-1]}; encode the prompt with the text encoder of this model"
+        )
+    video, audio = contexts.split(widths, dim=-1)
+    return Streams(video=video.contiguous(), audio=audio.contiguous())
+
+
+def _context_widths(model: DiffusionModel) -> tuple[int, int]:
+    config = model.config
+    assert config.video is not None
+    assert config.audio is not None
+    return config.caption_channels or config.video.width, config.caption_channels or config.audio.width

@@ -1,0 +1,75 @@
+"""Decoding: latent → frames, latent → sound."""
+
+from __future__ import annotations
+
+import torch
+
+from ..media.health import audio_faults, frame_faults
+from ..model_loaders.parts import AudioPart, VideoPart
+from ..networks.audio_vae import decode_audio
+from ..networks.video_vae.pixels import to_images
+from ..samplers.shapes import pixel_frames
+from .host.api import compute_device, io, progress, warn_user
+from .latents import Latent, members
+
+
+class DecodeVideo(io.ComfyNode):
+    """Video latent → frames, streamed through the decoder in time."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXDecodeVideo",
+            display_name="Decode Video (LTX)",
+            category="OpenLTX/decode",
+            description="Decodes the picture piece by piece in time; exact, without seams.",
+            inputs=[
+                io.Vae.Input("video_vae", tooltip="From Load LTX Model."),
+                io.Latent.Input("latent", tooltip="From Sample (LTX)."),
+            ],
+            outputs=[io.Image.Output("images", tooltip="Frames.")],
+        )
+
+    @classmethod
+    def execute(cls, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
+        video = members(latent).video
+        assert video is not None
+        decoder = video_vae.decoder.on(compute_device())
+        bar = progress(pixel_frames(video.shape[2]))
+        chunks = []
+        for chunk in decoder.decode_stream(video[:1].to(compute_device())):
+            chunks.append(to_images(chunk)[0].cpu())
+            bar.update(chunk.shape[2])
+        images = torch.cat(chunks)
+        for fault in frame_faults(images):
+            warn_user(fault)
+        return io.NodeOutput(images)
+
+
+class DecodeAudio(io.ComfyNode):
+    """Audio latent → stereo waveform."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXDecodeAudio",
+            display_name="Decode Audio (LTX)",
+            category="OpenLTX/decode",
+            description="Decodes the sound to stereo, at the vocoder's own rate (48 kHz, LTX-2: 24 kHz).",
+            inputs=[
+                io.Vae.Input("audio_vae", tooltip="From Load LTX Model."),
+                io.Latent.Input("latent", tooltip="From Sample (LTX)."),
+            ],
+            outputs=[io.Audio.Output("audio", tooltip="Stereo sound.")],
+        )
+
+    @classmethod
+    def execute(cls, audio_vae: AudioPart, latent: Latent) -> io.NodeOutput:
+        audio = members(latent).audio
+        assert audio is not None
+        device = compute_device()
+        decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
+        waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device))
+        for fault in audio_faults(waveform[0]):
+            warn_user(fault)
+        return io.NodeOutput({"waveform": waveform.cpu(), "sample_rate": sample_rate})

@@ -1,0 +1,143 @@
+"""The two hosts behind one interface, so that each contract test is written once and runs on both."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from openltx.nodes.host.standalone.errors import NodeError, WorkflowError
+from openltx.nodes.host.standalone.executor import Cache, run
+from openltx.nodes.host.standalone.runtime import Interrupted, Observer
+from openltx.nodes.host.standalone.schema import registry_of
+from openltx.nodes.host.standalone.settings import Settings
+
+Prompt = dict[str, Any]
+
+
+def load(name: str) -> ModuleType:
+    """A helper file of this folder (tests have no packages)."""
+    spec = importlib.util.spec_from_file_location(f"host_contract_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+comfyui_side = load("comfyui_side")
+
+
+@dataclass
+class Outcome:
+    """How a run ended: success, refused (before it began), failed or interrupted; its error; `ui` by node id."""
+
+    ended: str
+    error: str = ""
+    ui: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class StandaloneHost:
+    """Our own executor; results stay between runs, as in ComfyUI."""
+
+    folder: Path
+    name: str = "standalone"
+
+    def __post_init__(self) -> None:
+        toys = comfyui_side.load_toys("openltx")
+        self.log: list[str] = toys.LOG
+        self.nodes: list[type[Any]] = toys.NODES
+        self.cache, self.halt = Cache(), threading.Event()
+
+    @property
+    def output_folder(self) -> Path:
+        return self.folder / "output"
+
+    def run(self, prompt: Prompt) -> Outcome:
+        self.halt.clear()
+        self.log.clear()
+        settings = Settings(output_folder=self.output_folder, temp_folder=self.folder / "temp")
+        options: dict[str, Any] = {"settings": settings, "observer": Observer(), "keep": self.cache, "stop": self.halt}
+        try:
+            results = run(prompt, registry_of(self.nodes), **options)
+        except WorkflowError as error:
+            return Outcome("refused", str(error))
+        except NodeError as error:
+            return Outcome("failed", str(error))
+        except Interrupted:
+            return Outcome("interrupted")
+        return Outcome("success", ui=_plain({node_id: result.ui for node_id, result in results.items() if result.ui}))
+
+    def stop(self) -> None:
+        self.halt.set()
+
+
+class ComfyUIHost:
+    """ComfyUI's executor in this process, without its server."""
+
+    name = "comfyui"
+
+    def __init__(self, base: Path) -> None:
+        toys = comfyui_side.load_toys("openltx_in_comfyui")
+        self.log: list[str] = toys.LOG
+        self.nodes: list[type[Any]] = toys.NODES
+        self.executor, self.output_folder = comfyui_side.Executor(self.nodes), base / "output"
+
+    def run(self, prompt: Prompt) -> Outcome:
+        self.log.clear()
+        prompt = copy.deepcopy(prompt)  # ComfyUI writes converted values into it
+        ok, error, outputs = self.executor.validate(prompt)
+        if not ok:
+            return Outcome("refused", error)
+        ended, error, ui = self.executor.run(prompt, outputs)
+        return Outcome(ended, error, _plain(ui))
+
+    def stop(self) -> None:
+        self.executor.stop()
+
+
+def _plain(value: Any) -> Any:
+    """As JSON: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
+@pytest.fixture(scope="session")
+def our_nodes() -> list[type[Any]]:
+    """The package's own nodes. A fixture, so that a broken node module fails only the tests that need it."""
+    from openltx.nodes.registry import NODES
+
+    return list(NODES)
+
+
+@pytest.fixture(scope="session")
+def comfyui_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ComfyUI imported into this process, with its folders below the returned one; skips where it cannot be."""
+    reason = comfyui_side.why_not()
+    if reason:
+        pytest.skip(reason)
+    base = tmp_path_factory.mktemp("comfyui")
+    comfyui_side.start(base)
+    comfyui_side.load_package("openltx_in_comfyui")
+    return base
+
+
+@pytest.fixture(params=["standalone", "comfyui"])
+def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StandaloneHost | ComfyUIHost]:
+    if request.param == "standalone":
+        yield StandaloneHost(tmp_path)
+    else:
+        yield ComfyUIHost(request.getfixturevalue("comfyui_base"))
+
+
+@pytest.fixture
+def both_hosts(comfyui_base: Path, tmp_path: Path) -> tuple[StandaloneHost, ComfyUIHost]:
+    return StandaloneHost(tmp_path), ComfyUIHost(comfyui_base)
