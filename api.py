@@ -52,14 +52,15 @@ def run(
     Raises ValueError, one line a problem, for whatever the user can mend; nothing is written then.
     """
     from .nodes.host.standalone import executor, schema
+    from .nodes.host.standalone.settings import Settings, model_folders_below
     from .nodes.registry import NODES
 
     registry = schema.registry_of(NODES)
     prompt = prepared(load_workflow(workflow), registry, inputs, settings or {}, output)
+    roots, device = _model_roots(models), _usable(device)
     with _place(output, output_folder) as folder:
-        results = executor.run(
-            prompt, registry, settings=_settings(folder, models, device), observer=observer, stop=stop
-        )
+        place = Settings(output_folder=folder, model_folders=model_folders_below(*roots), device=device)
+        results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
         shown = {node_id: result.ui for node_id, result in results.items()}
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
         if output is not None:
@@ -134,14 +135,22 @@ def _with(prompt: dict[str, Any], registry: Mapping[str, Any], option: str, targ
         raise ValueError(str(error).replace(target, option, 1)) from error
 
 
-def _settings(folder: Path, models: Sequence[str | os.PathLike[str]], device: str | None) -> Any:
-    from .nodes.host.standalone.settings import Settings, model_folders_below
-
-    roots = [Path(root) for root in models] or [Path("models")]
+def _model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
     for root in map(Path, models):
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder; give the folder that holds checkpoints/, text_encoders/ …")
-    return Settings(output_folder=folder, model_folders=model_folders_below(*roots), device=device)
+    return [Path(root) for root in models] or [Path("models")]
+
+
+def _usable(device: str | None) -> str | None:
+    import torch
+
+    try:
+        torch.empty(1, device=device or "cpu")
+    except (RuntimeError, AssertionError) as error:  # torch says it in either way
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"device {device!r}: cannot be used here ({reason}); choose another, or 'cpu'") from error
+    return device
 
 
 @contextmanager

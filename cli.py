@@ -10,7 +10,7 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
@@ -22,7 +22,7 @@ Commands = Any  # argparse names the type of its sub-commands only privately
 
 def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     """All commands. The options of `generate` and `run` are those that the workflow in `argv` exposes."""
-    root = argparse.ArgumentParser(
+    root = _Parser(
         prog="openltx", description="Video with sound from LTX-2 models.", allow_abbrev=False, formatter_class=_Help
     )
     root.add_argument("--version", action=_Version, nargs=0, help="print the version")
@@ -52,6 +52,13 @@ def main(argv: list[str] | None = None) -> int:
             return DONE
         except (RuntimeError, OSError, MemoryError) as error:
             return _failed(error or type(error).__name__, OURS)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A mistake in the options is one line too, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USERS, f"openltx: {message}; see '{self.prog} --help'\n")
 
 
 class _Help(argparse.HelpFormatter):

@@ -81,11 +81,15 @@ class Executor:
 
     def __init__(self, nodes: list[type[Any]]) -> None:
         self.execution: Any = importlib.import_module("execution")
-        mappings = importlib.import_module("nodes").NODE_CLASS_MAPPINGS
-        mappings.update({node.GET_SCHEMA().node_id: node for node in nodes})
+        self.register(nodes)
         cache = {"lru": 0, "ram": 0, "ram_inactive": 0}
         kind = self.execution.CacheType.CLASSIC
         self.executor: Any = self.execution.PromptExecutor(_Server(), cache_type=kind, cache_args=cache)
+
+    def register(self, nodes: list[type[Any]]) -> None:
+        """Adds node classes to those that the executor knows."""
+        mappings = importlib.import_module("nodes").NODE_CLASS_MAPPINGS
+        mappings.update({node.GET_SCHEMA().node_id: node for node in nodes})
 
     def validate(self, prompt: dict[str, Any]) -> tuple[bool, str, list[str]]:
         """Whether the prompt may run, the errors as text, and the outputs to run."""

@@ -1,0 +1,75 @@
+"""The embedded tiny model: its file is what the training code describes, and it is put together honestly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from openltx.model_loaders.audio_vae import audio_vae_config
+from openltx.model_loaders.checkpoint import Checkpoint, open_checkpoint
+from openltx.model_loaders.parts import open_parts, refuse_mixed
+from openltx.model_loaders.transformer import generation_of_transformer, transformer_config
+from openltx.model_loaders.video_vae import load_video_encoder, video_vae_config
+from openltx.model_loaders.vocoder import vocoder_config
+from openltx.training import embedded_config as sizes
+from openltx.training.embedded_random import file_name, networks, random_checkpoint
+from openltx.training.tokenizer import make_tokenizer, sample_captions
+
+PATH = Path(sizes.__file__).parents[1] / "assets" / sizes.FILE_NAME
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    return open_checkpoint(PATH)
+
+
+def test_the_loaders_read_what_the_networks_were_built_from(checkpoint: Checkpoint) -> None:
+    assert generation_of_transformer(checkpoint) == "2.3"
+    assert transformer_config(checkpoint) == sizes.TRANSFORMER
+    assert video_vae_config(checkpoint).encoder == sizes.VIDEO_ENCODER
+    assert video_vae_config(checkpoint).decoder == sizes.VIDEO_DECODER
+    assert audio_vae_config(checkpoint) == sizes.AUDIO_VAE
+    assert vocoder_config(checkpoint) == sizes.VOCODER
+    assert checkpoint.metadata == sizes.metadata()
+
+
+def test_it_holds_every_network_and_nothing_else(checkpoint: Checkpoint) -> None:
+    expected = {file_name(prefix, name) for prefix, network in networks().items() for name in network.state_dict()}
+    assert set(checkpoint.entries) == expected | {"text_encoder.tokenizer_json"}
+    assert PATH.stat().st_size <= 15_000_000
+
+
+def test_the_file_is_the_seeds(checkpoint: Checkpoint) -> None:
+    """Random weights come from a seed and a name. Trained weights will replace this test by a recorded digest."""
+    names = [name for name in checkpoint.entries if name != "text_encoder.tokenizer_json"]
+    stored, made = checkpoint.load(names), random_checkpoint()
+    assert all(torch.equal(stored[name], made[name]) for name in names if not name.endswith("inverse_basis"))
+
+
+def test_every_part_opens_and_encodes_any_text() -> None:
+    parts = open_parts(PATH, dtype=torch.float32)
+    cpu = torch.device("cpu")
+    encoder = parts.text.encoder.on(cpu)
+    for text in ("a red ball", "", "Ünïcödé 日本 \U0001f3b5"):
+        conditioning = encoder.encode(text)
+        assert conditioning.video_context.shape == (1, sizes.TEXT_LENGTH, 128)
+        assert conditioning.audio_context.shape == (1, sizes.TEXT_LENGTH, 64)
+        assert bool(torch.isfinite(conditioning.video_context).all())
+    assert load_video_encoder(open_checkpoint(PATH)).config == sizes.VIDEO_ENCODER
+    assert parts.model.generation == parts.video.generation == "2.3"
+
+
+def test_parts_of_two_generations_are_refused_by_both_names() -> None:
+    parts = open_parts(PATH, dtype=torch.float32)
+    refuse_mixed(parts.model, "2.3", "positive")
+    with pytest.raises(ValueError, match=r"positive: expected LTX-2\.3 like openltx-tiny.*found LTX-2\.5"):
+        refuse_mixed(parts.model, "2.5", "positive")
+
+
+def test_the_tokenizer_is_reproducible_and_covers_its_captions() -> None:
+    made = [make_tokenizer(sample_captions(), vocabulary=sizes.VOCABULARY, max_length=64) for _ in range(2)]
+    assert made[0] == made[1]
+    encoder = open_parts(PATH, dtype=torch.float32).text.encoder.on(torch.device("cpu"))
+    assert max(len(encoder.tokenize(caption)) for caption in sample_captions()) < 40
