@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -31,7 +32,7 @@ def test_generate_makes_a_video_with_sound_of_equal_length(capsys: pytest.Captur
     with av.open("ball.mp4") as container:
         video, audio = container.streams.video[0], container.streams.audio[0]
         assert (video.frames, video.width, video.height) == (9, 64, 64)
-        seconds = [float(stream.duration * stream.time_base) for stream in (video, audio)]  # type: ignore[operator]
+        seconds = [float(stream.duration * stream.time_base) for stream in (video, audio)]
     assert abs(seconds[0] - seconds[1]) < 1 / 24
     assert [path.name for path in Path.cwd().iterdir()] == ["ball.mp4"]
 
@@ -45,7 +46,7 @@ def test_numbered_files_and_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_python_api_settings_and_seeds() -> None:
-    small = {"width": 64, "height": 64, "frames": 9, "steps": 2}
+    small: dict[str, Any] = {"width": 64, "height": 64, "frames": 9, "steps": 2}
     first = run(prompt="a red ball", output="a.mkv", seed=1, **small)
     again = run(load_workflow("text_to_av"), prompt="a red ball", output="b.mkv", seed=1, **small)
     other = run(prompt="a red ball", output="c.mkv", settings={"Sample.noise_seed": "2"}, **small)

@@ -9,7 +9,7 @@ import torch
 
 from openltx.nodes.conditioning import GENERATION, EncodePrompt, contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeVideo
-from openltx.nodes.host.api import NestedTensor
+from openltx.nodes.host.api import NestedTensor, io
 from openltx.nodes.latents import EmptyAVLatent, frame_rate_of, members
 from openltx.nodes.load import INSIDE, LoadModel
 from openltx.nodes.registry import NODES
@@ -36,7 +36,8 @@ def test_every_node_says_what_it_is_and_what_its_inputs_mean() -> None:
         assert schema.category.startswith("OpenLTX/")
         assert schema.description
         ids.add(schema.node_id)
-        for socket in [*schema.inputs, *schema.outputs]:
+        sockets: list[io.BaseInput | io.BaseOutput] = [*schema.inputs, *schema.outputs]
+        for socket in sockets:
             assert socket.tooltip, f"{schema.node_id}: {socket.id} has no tooltip"
     assert len(ids) == len(NODES)
 
