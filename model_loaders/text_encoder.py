@@ -4,42 +4,36 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from ..networks.operations import Operations, torch_operations
 from ..networks.text.connector import Connector
 from ..networks.text.features import SeparateProjection, SharedProjection
 from ..networks.text.gemma import GemmaDecoder
 from ..networks.text.gemma3 import Gemma3
+from ..networks.text.gemma4 import Gemma4
 from ..networks.text.gemma_config import GemmaConfig
-from .assemble import assign, build_on_meta, refuse_mismatch
 from .checkpoint import Checkpoint, CheckpointError
 from .encoder_files import EncoderFiles, find_encoder
-from .gemma_config import gemma3_config
+from .gemma_config import gemma3_config, gemma4_config
+from .quantisation.weights import assemble_plain, plain_weights
+from .text_conditioning import ConditioningCache, TextConditioning
 from .text_projection import generation, load_connector, load_projection, model_version, source_gemma_version
 from .tokenizer import PromptTokenizer
 
 DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
-PLAIN_DTYPES = ("F32", "F16", "BF16")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TextConditioning:
-    """Finished contexts of one prompt, S = 1024 (or the encoder's own length, rounded up to its registers)."""
-
-    video_context: Tensor  # (1, S, Dv)
-    audio_context: Tensor  # (1, S, Da)
-    mask: Tensor | None = None  # (1, S); None: all positions are attended, which holds for every generation
 
 
 @dataclass(kw_only=True)
 class TextEncoder:
-    """Tokenizer, decoder, projection and connectors of one model; encodes one prompt at a time, without padding."""
+    """Tokenizer, decoder, projection and connectors of one model; encodes one prompt at a time, without padding.
+
+    identity: of the files that the weights came from, for the keys of `cache`.
+    """
 
     generation: str
     tokenizer: PromptTokenizer
@@ -48,6 +42,8 @@ class TextEncoder:
     video_connector: Connector
     audio_connector: Connector
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    identity: Hashable = ()
+    cache: ConditioningCache = field(default_factory=ConditioningCache)
 
     @property
     def length(self) -> int:
@@ -70,8 +66,19 @@ class TextEncoder:
         return self.tokenizer(prompt)
 
     def encode(self, prompt: str) -> TextConditioning:
-        """Contexts of a prompt, on self.device, in the dtype of the weights. The empty prompt is allowed."""
-        return self.encode_ids(self.tokenize(prompt))
+        """Contexts of a prompt, on self.device, in the dtype of the weights. The empty prompt is allowed.
+
+        The last few prompts are remembered: nothing is computed for them.
+        """
+        ids = self.tokenize(prompt)
+        networks = (self.decoder, self.projection, self.video_connector, self.audio_connector)
+        dtypes = tuple(next(network.parameters()).dtype for network in networks)
+        key = (self.identity, dtypes, self.length, tuple(ids))
+        found = self.cache.get(key, self.device)
+        if found is None:
+            found = self.encode_ids(ids)
+            self.cache.put(key, found)
+        return found
 
     @torch.inference_mode()
     def encode_ids(self, ids: Sequence[int]) -> TextConditioning:
@@ -92,11 +99,14 @@ def load_text_encoder(
     *,
     extra_files: Sequence[Checkpoint] = (),
     operations: Operations = torch_operations,
+    cache: ConditioningCache | None = None,
 ) -> TextEncoder:
     """The text encoder that belongs to an LTX checkpoint.
 
     encoder_path: a Hugging Face folder (or one above it), a single file, or None when `checkpoint` holds the encoder
-    itself. extra_files: where the user keeps projection or connectors apart from both.
+    itself. extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
+    shared by several encoders or by one that is loaded again; None: one of its own.
+    Quantised weights become plain ones here, in the dtype of the plain weights beside them.
     Raises CheckpointError, one line, for missing or incomplete files and for an encoder that the checkpoint was not
     trained with.
     """
@@ -115,32 +125,30 @@ def load_text_encoder(
         projection=projection,
         video_connector=load_connector(files, "video", operations=operations),
         audio_connector=load_connector(files, "audio", operations=operations),
+        identity=tuple(_identity(file.path) for file in files),
+        cache=ConditioningCache() if cache is None else cache,
     )
 
 
 def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operations) -> GemmaDecoder:
-    """The text decoder of an encoder; its tensors stay memory-mapped until first use.
+    """The text decoder of an encoder, Gemma 3 or Gemma 4; plain tensors stay memory-mapped until first use.
 
-    Raises CheckpointError for Gemma 4, quantised weights, and tensors that are not those of the configuration.
+    Raises CheckpointError for quantisation that cannot be read, and tensors that are not those of the configuration.
     """
     config = decoder_config(encoder)
-    _refuse_quantised(encoder)
-    network = build_on_meta(lambda: Gemma3(config, operations=operations))
-    refuse_mismatch(network, encoder.shapes, encoder.files[0], "text encoder")
-    state: dict[str, Tensor] = {}
-    for file in encoder.files:
-        names = {key: name for name, (owner, key) in encoder.tensors.items() if owner is file}
-        state.update((names[key], tensor) for key, tensor in file.load(list(names)).items())
-    return assign(network, state)
+    network = Gemma4 if encoder.is_gemma4 else Gemma3
+    by_file = [
+        (file, {n: key for n, (owner, key) in encoder.tensors.items() if owner is file}) for file in encoder.files
+    ]
+    return assemble_plain(
+        lambda: network(config, operations=operations),
+        [plain_weights(file, tensors) for file, tensors in by_file],
+        what="text encoder",
+    )
 
 
 def decoder_config(encoder: EncoderFiles) -> GemmaConfig:
-    if encoder.is_gemma4:
-        raise CheckpointError(
-            f"{encoder.path}: expected a Gemma 3 text encoder, found {encoder.model_type}, which cannot be run yet; "
-            "use LTX-2 or LTX-2.3 with Gemma 3 12B"
-        )
-    return gemma3_config(encoder.config)
+    return gemma4_config(encoder.config) if encoder.is_gemma4 else gemma3_config(encoder.config)
 
 
 def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
@@ -165,10 +173,6 @@ def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
         )
 
 
-def _refuse_quantised(encoder: EncoderFiles) -> None:
-    for name, (file, key) in encoder.tensors.items():
-        if file.entries[key].dtype not in PLAIN_DTYPES:
-            raise CheckpointError(
-                f"{file.path}: expected weights in {', '.join(PLAIN_DTYPES)}, found {name} in "
-                f"{file.entries[key].dtype}; use the bf16 encoder, quantised ones cannot be read yet"
-            )
+def _identity(path: Path) -> Hashable:
+    status = path.stat()
+    return str(path.resolve()), status.st_size, status.st_mtime_ns

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from ..networks.operations import Operations, torch_operations
 from ..networks.text.connector import Connector, ConnectorConfig
 from ..networks.text.features import ProjectionConfig, SeparateProjection, SharedProjection
-from .assemble import assemble, strip_prefix
+from .assemble import strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .quantisation.weights import Weights, assemble_plain, plain_weights
 
 Modality = Literal["video", "audio"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -36,18 +36,6 @@ FIXED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """The tensors of one network in one file: {parameter name: name in the file}."""
-
-    file: Checkpoint
-    tensors: dict[str, str]
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: self.file.entries[key].shape for name, key in self.tensors.items()}
-
-
 def load_projection(
     files: Sequence[Checkpoint], *, hidden_size: int, num_states: int, operations: Operations = torch_operations
 ) -> SharedProjection | SeparateProjection:
@@ -65,13 +53,8 @@ def load_projection(
             f"{part.file.path}: its text projection expects {inputs} inputs, the encoder gives {num_states} hidden "
             f"states of {hidden_size} ({config.flat_size}); use the encoder of that model (Gemma 12B: 49 of 3840)"
         )
-    if config.audio_features is None:
-        return assemble(
-            lambda: SharedProjection(config, operations=operations), part.file, part.tensors, what="text projection"
-        )
-    return assemble(
-        lambda: SeparateProjection(config, operations=operations), part.file, part.tensors, what="text projection"
-    )
+    kind = SharedProjection if config.audio_features is None else SeparateProjection
+    return assemble_plain(lambda: kind(config, operations=operations), [part], what="text projection")
 
 
 def load_connector(
@@ -83,31 +66,31 @@ def load_connector(
     """
     part = find_connector(files, modality)
     config = connector_config(transformer_config(files), part.shapes, modality)
-    return assemble(
-        lambda: Connector(config, operations=operations), part.file, part.tensors, what=f"{modality} connector"
-    )
+    return assemble_plain(lambda: Connector(config, operations=operations), [part], what=f"{modality} connector")
 
 
-def find_projection(files: Sequence[Checkpoint]) -> Part:
+def find_projection(files: Sequence[Checkpoint]) -> Weights:
+    """The tensors of the text projection, from the first file that has one; CheckpointError when none has."""
     for file in files:
         for marker in (VIDEO, SHARED):
             for name in file.entries:
                 if name == marker or name.endswith(f".{marker}"):
                     prefix = name.removesuffix(marker)
                     tensors = strip_prefix(file.entries, prefix) if prefix else {n: n for n in _projection_names(file)}
-                    return Part(file=file, tensors=tensors)
+                    return plain_weights(file, tensors)
     raise CheckpointError(
         f"{_paths(files)}: expected a text projection (text_embedding_projection.*), found none; "
         "give the LTX checkpoint, for LTX-2.5 the text encoder file 'with-proj'"
     )
 
 
-def find_connector(files: Sequence[Checkpoint], modality: Modality) -> Part:
+def find_connector(files: Sequence[Checkpoint], modality: Modality) -> Weights:
+    """The tensors of a connector, from the first file that has it; CheckpointError when none has."""
     marker = f"{modality}_embeddings_connector."
     for file in files:
         for name in file.entries:
             if name.endswith(f"{marker}{REGISTERS}"):
-                return Part(file=file, tensors=strip_prefix(file.entries, name.removesuffix(REGISTERS)))
+                return plain_weights(file, strip_prefix(file.entries, name.removesuffix(REGISTERS)))
     raise CheckpointError(
         f"{_paths(files)}: expected a text connector ({marker}*), found none; "
         "give the LTX checkpoint itself, or the connectors file that belongs to it"

@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from ...model_loaders.assemble import assemble, strip_prefix
+from ...model_loaders.duration_head import load_duration_head
 from ...model_loaders.encoder_files import find_encoder
+from ...model_loaders.prompt_enhancement import clean_response
 from ...model_loaders.text_encoder import load_decoder, load_text_encoder
 from ...model_loaders.text_projection import load_connector, load_projection
 from ...networks.text.gemma import GemmaDecoder
 from ...networks.text.generate import generate
 from ...networks.transformer.attention import CaptionProjection
+from ...samplers.shapes import automatic_frames
 from ..case import Case
 from ..registry import procedure
 
@@ -81,6 +84,34 @@ def tokenizer_cases(case: Case) -> dict[str, Tensor]:
         same = ids == row["ids"] and row["max_length"] - len(ids) == row["pad_left"]
         results[f"{row['tokenizer']}/{number}"] = torch.tensor(same)
     return results
+
+
+@procedure("list.clean_response_cases")
+def clean_response_cases(case: Case) -> dict[str, Tensor]:
+    """What is kept of every generated prompt in the list."""
+    rows = json.loads(Path(case.path).read_text("utf-8"))
+    return {str(i): torch.tensor(clean_response(row["in"]) == row["out"]) for i, row in enumerate(rows)}
+
+
+@procedure("duration_head")
+def duration_head(case: Case) -> dict[str, Tensor]:
+    """Contexts → seconds; or, where the inputs are seconds, seconds → frames."""
+    if "seconds" in case.inputs:
+        return {"num_frames": _frames(case)}
+    head = load_duration_head(case.checkpoint).to(case.device, case.dtype)
+    video, audio = (case.inputs[f"{modality}_context"].to(case.dtype) for modality in ("video", "audio"))
+    return {
+        "seconds": head(video, audio),
+        "seconds_video_only": head(video, None),
+        "seconds_audio_only": head(None, audio),
+    }
+
+
+def _frames(case: Case) -> Tensor:
+    names = ("seconds", "frame_rate", "min_seconds", "max_seconds")
+    rows = zip(*(case.inputs[name].tolist() for name in names), strict=True)
+    frames = [automatic_frames(seconds, fps, min_seconds=low, max_seconds=high) for seconds, fps, low, high in rows]
+    return torch.tensor(frames)
 
 
 def _continuation(case: Case, decoder: GemmaDecoder, ids: Tensor) -> dict[str, Tensor]:

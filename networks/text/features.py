@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
+import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -17,6 +20,7 @@ from ..operations import Operations, torch_operations
 # Each product walks through the whole interleaved weight (1.5 GB at full size) and copies its part (220 MB): seven
 # states at a time are seven walks instead of 49, and no more than seven states are alive.
 STATES_PER_PRODUCT = 7
+PLAIN = (torch.float32, torch.float16, torch.bfloat16)
 EPS = 1e-6
 
 
@@ -91,9 +95,38 @@ def project_states(
 ) -> list[Tensor]:
     """For each linear: sum over l of states[l] · W[:, l::L]ᵀ + bias, as if all states were flattened (D L) before it.
 
-    states: num_states tensors (B, T, D). Sums are kept in float32; the results have the dtype of the states.
+    states: num_states tensors (B, T, D). The results have the dtype of the states.
     hidden_size: where given, the sum is scaled by sqrt(O / hidden_size) before the bias.
+    Plain layers take the states a few at a time, and sum in float32; a host's own layers, whose weight may be
+    quantised or patched when they are called, are called once with all states, which is said once.
     """
+    own = next((linear for linear in linears if not _is_plain(linear)), None)
+    if own is None:
+        return _project_in_parts(states, linears, num_states, hidden_size)
+    _say_whole(f"{type(own).__module__}.{type(own).__qualname__}")
+    collected = list(states)
+    assert len(collected) == num_states, f"{len(collected)} hidden states for a projection of {num_states}"
+    flat = rearrange(collected, "l b t d -> b t (d l)")
+    return [linear(flat * _factor(linear, hidden_size)) for linear in linears]
+
+
+def _is_plain(linear: nn.Linear) -> bool:
+    """Whether x · linear.weightᵀ + linear.bias is all that the layer does, and its weight one that can be sliced."""
+    untouched = type(linear) is nn.Linear and "forward" not in vars(linear)
+    return untouched and type(linear.weight) in (nn.Parameter, Tensor) and linear.weight.dtype in PLAIN
+
+
+@cache  # once for each kind of layer
+def _say_whole(kind: str) -> None:
+    warnings.warn(
+        f"text projection: {kind} is not torch.nn.Linear with plain weights; all hidden states are held at once for it",
+        stacklevel=2,
+    )
+
+
+def _project_in_parts(
+    states: Iterator[Tensor], linears: Sequence[nn.Linear], num_states: int, hidden_size: int | None
+) -> list[Tensor]:
     sums: list[Tensor] = []
     first = 0
     while group := list(islice(states, STATES_PER_PRODUCT)):
@@ -112,9 +145,12 @@ def _columns(linear: nn.Linear, num_states: int, first: int, stop: int) -> Tenso
 
 
 def _finish(total: Tensor, linear: nn.Linear, hidden_size: int | None) -> Tensor:
-    if hidden_size is not None:
-        total = total * math.sqrt(linear.out_features / hidden_size)
+    total = total * _factor(linear, hidden_size)
     return total if linear.bias is None else total + linear.bias.to(total)
+
+
+def _factor(linear: nn.Linear, hidden_size: int | None) -> float:
+    return 1.0 if hidden_size is None else math.sqrt(linear.out_features / hidden_size)
 
 
 def _masked(states: Iterable[Tensor], mask: Tensor, normalise: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:

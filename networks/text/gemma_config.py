@@ -16,6 +16,8 @@ class LayerConfig:
     window: int | None  # a query sees keys less than `window` behind it; None: all of them
     rope_theta: float
     rope_factor: float = 1.0  # divides the frequencies
+    rotated_pairs: int | None = None  # the rest of a head passes unrotated; None: all head_dim/2 pairs turn
+    values_are_keys: bool = False  # values come from the projection of the keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class GemmaConfig:
     intermediate_size: int
     rms_norm_eps: float
     layers: tuple[LayerConfig, ...]
+    logit_cap: float | None = None  # logits become cap · tanh(logits / cap)
 
     @property
     def num_states(self) -> int:

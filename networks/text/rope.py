@@ -17,13 +17,17 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-def decoder_tables(positions: Tensor, head_dim: int, *, theta: float, factor: float) -> tuple[Tensor, Tensor]:
+def decoder_tables(
+    positions: Tensor, head_dim: int, *, theta: float, factor: float = 1.0, rotated_pairs: int | None = None
+) -> tuple[Tensor, Tensor]:
     """cos and sin (T, d/2), float32, of positions (T,).
 
-    Frequencies theta^(-2j/d) / factor (text.md section 3.2).
+    Frequencies theta^(-2j/d) / factor (text.md section 3.2); 0 from j = rotated_pairs on (section 4).
     """
     exponents = torch.arange(0, head_dim, 2, dtype=torch.float32, device=positions.device) / head_dim
     frequencies = 1.0 / theta**exponents / factor
+    if rotated_pairs is not None:
+        frequencies[rotated_pairs:] = 0
     angles = torch.outer(positions.float(), frequencies)  # T d/2
     return angles.cos(), angles.sin()
 
