@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -30,6 +31,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_generate(commands, argv)
     _add_run(commands, argv)
     _add_workflows(commands)
+    _add_inspect(commands)
     _add_conformance(commands)
     _add_bench(commands)
     return root
@@ -234,6 +236,30 @@ def _workflows(arguments: argparse.Namespace) -> int:
         print(name)
         for option, value in options.items():
             print(f"  --{option:<14} {value}")
+    return DONE
+
+
+# inspect
+
+
+def _add_inspect(commands: Commands) -> None:
+    command = _add(commands, "inspect", "show what a model is made of")
+    command.add_argument("--config", required=True, metavar="NAME", help="a published model, for instance ltx-2.3-22b")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_inspect)
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    from .model_loaders.inspect import structure
+
+    rows = structure(arguments.config)
+    if arguments.json:
+        print(json.dumps({"model": arguments.config, "components": [asdict(row) for row in rows]}))
+        return DONE
+    print(f"{'component':<24}{'tensors':>9}{'parameters':>18}{'bf16, GB':>10}")
+    for row in rows:
+        grouped = f"{row.parameters:,}".replace(",", " ")
+        print(f"{row.component:<24}{row.tensors:>9}{grouped:>18}{row.parameters * 2 / 1e9:>10.2f}")
     return DONE
 
 
