@@ -13,14 +13,13 @@ import torch
 
 from ..networks.audio_vae import AudioDecoder
 from ..networks.transformer import Transformer, TransformerConfig
-from ..networks.video_vae.config import VideoDecoderConfig
-from ..networks.video_vae.decoder import VideoDecoder
+from ..networks.video_vae.tiled import AnyVideoDecoder
 from ..networks.vocoder import Vocoder
 from .audio_vae import audio_vae_config, load_audio_decoder
 from .checkpoint import CheckpointError, open_checkpoint
 from .text_encoder import TextEncoder, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
-from .video_vae import load_video_decoder, video_vae_config
+from .video_vae import load_any_video_decoder, video_vae_config
 from .vocoder import load_vocoder
 
 
@@ -79,7 +78,7 @@ class TextPart(Part):
 class VideoPart(Part):
     """Video latent → frames."""
 
-    decoder: Lazy[VideoDecoder] = field(repr=False)
+    decoder: Lazy[AnyVideoDecoder] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +111,10 @@ def open_parts(
     file = open_checkpoint(path)
     generation = generation_of_transformer(file)
     config = transformer_config(file)
-    video_config: VideoDecoderConfig | None = video_vae_config(file).decoder
     audio_config = audio_vae_config(file)
-    if config.video is None or config.audio is None or video_config is None:
-        raise CheckpointError(f"{file.path}: expected a transformer for video and audio with a video decoder")
+    video_vae_config(file)  # here rather than after a long run
+    if config.video is None or config.audio is None:
+        raise CheckpointError(f"{file.path}: expected a transformer for video and audio, found one stream only")
     model = DiffusionModel(
         generation=generation,
         path=file.path,
@@ -130,7 +129,9 @@ def open_parts(
         text=TextPart(
             generation=generation, path=file.path, encoder=Lazy(partial(load_text_encoder, text_encoder, file), dtype)
         ),
-        video=VideoPart(generation=generation, path=file.path, decoder=Lazy(partial(load_video_decoder, file), dtype)),
+        video=VideoPart(
+            generation=generation, path=file.path, decoder=Lazy(partial(load_any_video_decoder, file), dtype)
+        ),
         audio=AudioPart(
             generation=generation,
             path=file.path,

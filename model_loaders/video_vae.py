@@ -15,11 +15,21 @@ from typing import Any
 from ..networks.operations import Operations, torch_operations
 from ..networks.video_vae.config import PADDING_MODES, BlockConfig, PaddingMode, VideoDecoderConfig, VideoEncoderConfig
 from ..networks.video_vae.decoder import VideoDecoder
+from ..networks.video_vae.diffusion.config import DiffusionDecoderConfig
+from ..networks.video_vae.diffusion.decoder import DiffusionDecoder
 from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.statistics import MEAN, STD, PerChannelStatistics
-from .assemble import assemble, strip_prefix
+from ..networks.video_vae.tiled import AnyVideoDecoder
+from .assemble import assemble, assign, build_on_meta, refuse_mismatch, strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
-from .video_vae_detection import detect_video_vae, is_diffusion_decoder
+from .video_vae_detection import (
+    PUBLISHED_DIFFUSION_DECODER,
+    PUBLISHED_PREDICTION,
+    Shapes,
+    detect_video_vae,
+    is_diffusion_decoder,
+)
+from .video_vae_diffusion import diffusion_decoder_config, fold_gates, used_tensors, without_gates
 
 CONVOLUTIONAL, DIFFUSION = "CausalVideoAutoencoder", "CausalDiffusionVAE"
 STATISTICS = "per_channel_statistics."
@@ -41,10 +51,14 @@ BLOCK_DEFAULTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoVAEConfig:
-    """Both halves of one file; `decoder` is None where the file has a diffusion decoder."""
+    """Both halves of one file: `decoder` is the convolutional one, `diffusion` the other kind; a file has one of them.
+
+    Both are None for a file with the encoder of a diffusion VAE alone.
+    """
 
     encoder: VideoEncoderConfig
-    decoder: VideoDecoderConfig | None
+    decoder: VideoDecoderConfig | None = None
+    diffusion: DiffusionDecoderConfig | None = None
 
 
 def video_vae_config(checkpoint: Checkpoint) -> VideoVAEConfig:
@@ -55,11 +69,16 @@ def video_vae_config(checkpoint: Checkpoint) -> VideoVAEConfig:
     shapes = {name.removeprefix(vae_prefix(checkpoint)): shape for name, shape in checkpoint.shapes.items()}
     fields = checkpoint.config.get("vae") or detect_video_vae(shapes)
     if "encoder" in fields or fields.get("_class_name", CONVOLUTIONAL) == DIFFUSION:
-        return VideoVAEConfig(encoder=_nested_encoder(fields), decoder=None)
+        return VideoVAEConfig(encoder=_nested_encoder(fields), diffusion=_diffusion(fields, shapes))
     _refuse(fields, "_class_name", (CONVOLUTIONAL,), default=CONVOLUTIONAL)
     encoder = _flat_encoder(fields)
     if is_diffusion_decoder(shapes):
-        return VideoVAEConfig(encoder=encoder, decoder=None)
+        if "vae" in checkpoint.config:
+            raise ValueError(
+                f"{checkpoint.path}: expected _class_name {DIFFUSION} for a diffusion decoder, found {CONVOLUTIONAL}"
+            )
+        published = diffusion_decoder_config(PUBLISHED_DIFFUSION_DECODER, PUBLISHED_PREDICTION)
+        return VideoVAEConfig(encoder=encoder, diffusion=published)
     return VideoVAEConfig(encoder=encoder, decoder=_decoder(fields, CONDITIONED_KEY in shapes))
 
 
@@ -78,14 +97,43 @@ def load_video_decoder(checkpoint: Checkpoint, *, operations: Operations = torch
 
     Raises CheckpointError for a file with a diffusion decoder; otherwise as `load_video_encoder`.
     """
-    config = video_vae_config(checkpoint).decoder
+    found = video_vae_config(checkpoint)
+    config = found.decoder
     if config is None:
+        kind = "no decoder" if found.diffusion is None else "a diffusion decoder"
         raise CheckpointError(
-            f"{checkpoint.path}: expected a convolutional video decoder, found a diffusion decoder; "
+            f"{checkpoint.path}: expected a convolutional video decoder, found {kind}; "
             "use the file ltx-2.5-video-vae-conv-bf16.safetensors, which decodes the same latents"
         )
     build = partial(VideoDecoder, config, operations=operations)
     return assemble(build, checkpoint, _tensors(checkpoint, "decoder."), what="video decoder")
+
+
+def load_diffusion_decoder(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> DiffusionDecoder:
+    """The diffusion decoder of a video VAE file, in the dtype of the file, gates folded into the layers they scale.
+
+    Raises CheckpointError for a file without one; otherwise as `load_video_encoder`.
+    """
+    config = video_vae_config(checkpoint).diffusion
+    if config is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: expected a diffusion video decoder, found none; "
+            "use the file ltx-2.5-video-vae-bf16.safetensors"
+        )
+    what = "diffusion video decoder"
+    names = used_tensors(_tensors(checkpoint, "decoder."))
+    network = build_on_meta(partial(DiffusionDecoder, config, operations=operations))
+    shapes = {name: checkpoint.entries[key].shape for name, key in names.items()}
+    refuse_mismatch(network, without_gates(shapes), checkpoint, what)
+    loaded = checkpoint.load(list(names.values()))
+    return assign(network, fold_gates({name: loaded[key] for name, key in names.items()}))
+
+
+def load_any_video_decoder(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> AnyVideoDecoder:
+    """Whichever decoder the file holds; both have `config`, `decode` and `decode_stream`."""
+    if video_vae_config(checkpoint).diffusion is not None:
+        return load_diffusion_decoder(checkpoint, operations=operations)
+    return load_video_decoder(checkpoint, operations=operations)
 
 
 def load_video_statistics(checkpoint: Checkpoint) -> PerChannelStatistics:
@@ -145,6 +193,16 @@ def _nested_encoder(fields: Mapping[str, Any]) -> VideoEncoderConfig:
         padding=_padding(encoder.get("spatial_padding_mode", "zeros")),
         log_variance=encoder.get("latent_log_var", "uniform"),
     )
+
+
+def _diffusion(fields: Mapping[str, Any], shapes: Shapes) -> DiffusionDecoderConfig | None:
+    """None for a file that holds the encoder only."""
+    if not is_diffusion_decoder(shapes):
+        return None
+    decoder = fields.get("decoder")
+    if not isinstance(decoder, dict):
+        raise ValueError("video VAE configuration: expected an object 'decoder', found none; the file is damaged")
+    return diffusion_decoder_config(decoder, fields.get("model_output_type", "v"))
 
 
 def _decoder(fields: Mapping[str, Any], conditioned: bool) -> VideoDecoderConfig:

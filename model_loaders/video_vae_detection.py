@@ -1,6 +1,7 @@
 """The configuration of a video VAE file without metadata, from names and shapes (spec page video_vae, section 2.5).
 
-Shapes tell widths and numbers of layers; what they cannot tell (padding, patch size) is that of the generation.
+Shapes tell widths and numbers of layers; what they cannot tell (padding, patch size) is that of the generation. A
+diffusion decoder is taken for the published one, since its kernels leave no trace in shapes.
 """
 
 from __future__ import annotations
@@ -35,6 +36,23 @@ DECODER_KINDS_23 = (
     ("compress_space", 2),
     ("res_x", 0),
 )
+
+# section 9.1; only the one published file has a diffusion decoder
+PUBLISHED_DIFFUSION_DECODER: dict[str, Any] = {
+    "_class_name": "NADiffusionDecoder",
+    "in_channels": 128,
+    "out_channels": 3,
+    "patch_size": 4,
+    "head_dim": 64,
+    "stage_channels": [2048, 1024, 512, 512, 256],
+    "stage_depths": [4, 6, 4, 2, 8],
+    "stage_kernels": [[3, 7, 7], [3, 7, 7], [3, 5, 5], [3, 5, 5], [11, 11, 11]],
+    "upsamples": [[[1, 2, 2], 2], [[2, 1, 1], 2], [[2, 2, 2], 1], [[2, 2, 2], 2]],
+    "stage5_kernel": [11, 11, 11],
+    "timestep_scale_multiplier": 1000.0,
+    "default_num_inference_steps": 1,
+}
+PUBLISHED_PREDICTION = "x0"
 
 
 def detect_video_vae(shapes: Shapes) -> dict[str, Any]:

@@ -1,8 +1,11 @@
-"""Golden cases of the area: encoder, decoder and statistics of the video VAE."""
+"""Golden cases of the area: encoder, decoder and statistics of the video VAE, tiled and untiled.
+
+Registers the rest of the area too: tile plans, diffusion decoder.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -10,8 +13,11 @@ from ...model_loaders.video_vae import load_video_decoder, load_video_encoder, l
 from ...networks.video_vae.decoder import DecoderNoise, VideoDecoder
 from ...networks.video_vae.pixels import to_images
 from ...networks.video_vae.streaming import Draw
+from ...networks.video_vae.tiled import decode_tiled, encode_tiled
+from ...networks.video_vae.tiling import AXES, ByCount, BySize, Tiling
 from ..case import Case
 from ..registry import procedure
+from . import video_vae_diffusion, video_vae_tiling  # noqa: F401
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -46,11 +52,29 @@ def encode_and_decode(case: Case) -> dict[str, Tensor]:
     return {pairs["video"]: encoder.encode(inputs["video"]), pairs["latent"]: decoder.decode(inputs["latent"])}
 
 
+@procedure("video_vae.decoder", "tiled_decode")
+def tiled_decode(case: Case) -> dict[str, Tensor]:
+    decoder = _on_device(load_video_decoder(case.checkpoint), case)
+    return {"video": decode_tiled(decoder, case.inputs["latent"].to(case.dtype), _tiling(case.call["tiling"]))}
+
+
+@procedure("video_vae.encoder", "tiled_encode")
+def tiled_encode(case: Case) -> dict[str, Tensor]:
+    encoder = _on_device(load_video_encoder(case.checkpoint), case)
+    return {"latent": encode_tiled(encoder, case.inputs["video"].to(case.dtype), _tiling(case.call["tiling"]))}
+
+
 @procedure("video_vae.statistics", "normalize/un_normalize")
 def statistics(case: Case) -> dict[str, Tensor]:
     network = _on_device(load_video_statistics(case.checkpoint), case)
     x = case.inputs["x"].to(case.dtype)
     return {"normalized": network.normalize(x), "un_normalized": network.un_normalize(x)}
+
+
+def _tiling(call: dict[str, Any]) -> Tiling:
+    """`call.tiling` of a case: kind "size" or "count", and arguments for the axes that are tiled."""
+    kind = ByCount if call["kind"] == "count" else BySize
+    return Tiling(**{name: kind(**call[name]) for name in AXES if name in call})
 
 
 def _on_device(network: Network, case: Case) -> Network:

@@ -43,7 +43,7 @@ class VideoEncoder(nn.Module):
 
     def forward(self, video: Tensor) -> Tensor:
         """`encode` in one piece, differentiable: for training and short clips."""
-        video = self._checked(video)
+        video = self.checked(video)
         (latent,) = push(self._stages(), video.to(self._dtype), True, Stream(), None)
         return latent.to(video.dtype)
 
@@ -55,7 +55,7 @@ class VideoEncoder(nn.Module):
         Raises ValueError for sizes that are no multiples of the factors; frames beyond 8 k + 1 are left out
         with a warning.
         """
-        video = self._checked(video)
+        video = self.checked(video)
         frames, height, width = self.config.factors
         shape = (video.shape[2] - 1) // frames + 1, video.shape[3] // height, video.shape[4] // width
         out = video.new_empty(video.shape[0], self.config.latent_channels, *shape)
@@ -64,7 +64,7 @@ class VideoEncoder(nn.Module):
     def encode_stream(self, video: Tensor, *, chunk: int = 1) -> Iterator[Tensor]:
         """The latent of `encode` as consecutive parts (B, C, f, H', W'), f >= 1."""
         refuse_chunk(chunk)
-        return self._encode(self._checked(video), chunk * self.config.factors[0])
+        return self._encode(self.checked(video), chunk * self.config.factors[0])
 
     @torch.no_grad()
     def _encode(self, video: Tensor, step: int) -> Iterator[Tensor]:
@@ -89,7 +89,7 @@ class VideoEncoder(nn.Module):
     def _dtype(self) -> torch.dtype:
         return self.conv_in.conv.weight.dtype
 
-    def _checked(self, video: Tensor) -> Tensor:
+    def checked(self, video: Tensor) -> Tensor:
         refuse_shape(video, self.config.in_channels, "video")
         frames, height, width = self.config.factors
         if video.shape[3] % height or video.shape[4] % width:
