@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-AREAS = ("transformer", "video_vae", "audio", "text", "latent_upscaler", "sampling")
+AREAS = ("transformer", "video_vae", "audio", "text", "latent_upscaler", "sampling", "conditioning", "media")
 
 
 def load_all() -> None:

@@ -90,6 +90,7 @@ class VideoEncoder(nn.Module):
         return self.conv_in.conv.weight.dtype
 
     def checked(self, video: Tensor) -> Tensor:
+        """The video without the frames beyond 8 k + 1, with a warning; ValueError for sizes that are no multiple."""
         refuse_shape(video, self.config.in_channels, "video")
         frames, height, width = self.config.factors
         if video.shape[3] % height or video.shape[4] % width:
