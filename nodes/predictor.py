@@ -1,43 +1,218 @@
-"""Between the samplers, which see a velocity prediction, and the transformer, which sees streams."""
+"""Between the samplers, which ask for passes, and the transformer, which sees streams."""
 
+# b samples, p passes, t tokens, c features, s text tokens
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import overload
+
+import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
-from ..networks.transformer import Stream, Transformer
-from ..samplers.denoiser import PredictVelocity
+from ..networks.transformer import Perturbation, PerturbationType, Prepared, Stream, Transformer
+from ..networks.transformer.state import PreparedStream
+from ..samplers.denoiser import Predict
+from ..samplers.guidance import Pass
 from ..samplers.state import StreamState
 from ..samplers.streams import Streams
 
+ACTIVATIONS = 15  # vectors of the video's width that a token needs at once (spec memory.md section 2)
+MAX_PASSES = 4
+RESERVED = 0.25  # of the device's memory: for the other parts of a workflow, other programs, fragmentation
+ISOLATED: tuple[PerturbationType, ...] = ("skip_a2v_cross_attn", "skip_v2a_cross_attn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """Contexts (1 or B, S, D) of the streams; a stream without a negative one reads its positive one in every pass."""
+
+    positive: Streams[Tensor]
+    negative: Streams[Tensor] = Streams()
+
 
 def predictor(
-    transformer: Transformer, contexts: Streams[Tensor], states: Streams[StreamState], keyframes_mask: Tensor
-) -> PredictVelocity:
-    """The velocity prediction of `transformer` under one conditioning.
+    transformer: Transformer,
+    texts: Texts,
+    states: Streams[StreamState],
+    *,
+    at_once: int | None = None,
+) -> Predict:
+    """The velocity predictions of `transformer` for passes.
 
-    contexts (1, S, D) a stream; keyframes_mask (1, T, 1) of the video tokens. What stays the same from step to step
-    (rotary tables, projected text) is computed at the first call and kept.
+    states: positions, attention strengths and keyframe marks are read, latents and masks are not.
+    at_once: passes that run as one batch, in their order, the whole batch repeated for each; 1: one after the other;
+    None: as many as the device has memory for. The results agree to rounding. What stays the same from step to step
+    (rotary tables, attention biases, projected text) is computed once and kept.
     """
-    dtype = transformer.dtype
+    if at_once is None:
+        at_once = affordable_passes(transformer, states)
+    if at_once < 1:
+        raise ValueError(f"at_once: expected at least 1 pass, found {at_once}")
+    return _Predictor(transformer, texts, states, at_once)
 
-    def stream(latent: Tensor, timesteps: Tensor, sigma: Tensor, context: Tensor, state: StreamState) -> Stream:
-        return Stream(
-            latent=latent.to(dtype),
-            sigma=sigma,
-            timesteps=timesteps,
-            positions=state.positions,
-            context=context.to(latent.device, dtype).expand(latent.shape[0], -1, -1),
-            keyframes_mask=keyframes_mask.to(latent.device) if state is states.video else None,
+
+def affordable_passes(transformer: Transformer, states: Streams[StreamState]) -> int:
+    """How many passes to batch. It follows from the device's size and not from what is free, which changes from run
+    to run: the same settings on the same machine must give the same bits. 1 on a CPU, where batching gains nothing."""
+    device = next(transformer.parameters()).device
+    if device.type != "cuda":
+        return 1
+    stream = transformer.config.video or transformer.config.audio
+    assert stream is not None
+    tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
+    one_pass = ACTIVATIONS * stream.width * transformer.dtype.itemsize * tokens
+    weights = sum(parameter.numel() * parameter.element_size() for parameter in transformer.parameters())
+    total = torch.cuda.get_device_properties(device).total_memory
+    return passes_within(int(total * (1 - RESERVED)) - weights, one_pass)
+
+
+def passes_within(memory: int, one_pass: int) -> int:
+    """Passes whose activations fit into `memory` (bytes), 1 to 4."""
+    return min(max(memory // max(one_pass, 1), 1), MAX_PASSES)
+
+
+class _Predictor:
+    def __init__(self, transformer: Transformer, texts: Texts, states: Streams[StreamState], at_once: int) -> None:
+        def to_model(context: Tensor, state: StreamState | None) -> Tensor:
+            return context if state is None else context.to(state.latent.device, transformer.dtype)
+
+        self._transformer, self._states, self._at_once = transformer, states, at_once
+        self._positive = texts.positive.map(to_model, states)
+        self._negative = texts.negative.map(to_model, states)
+        self._prepared: dict[tuple[Streams[bool], ...], Prepared] = {}
+
+    def __call__(
+        self,
+        passes: Sequence[Pass],
+        latents: Streams[Tensor],
+        timesteps: Streams[Tensor],
+        sigmas: Streams[Tensor],
+        /,
+    ) -> list[Streams[Tensor]]:
+        velocities = []
+        for start in range(0, len(passes), self._at_once):
+            velocities += self._batch(passes[start : start + self._at_once], latents, timesteps, sigmas)
+        return velocities
+
+    def _batch(
+        self, passes: Sequence[Pass], latents: Streams[Tensor], timesteps: Streams[Tensor], sigmas: Streams[Tensor]
+    ) -> list[Streams[Tensor]]:
+        enabled = passes[0].enabled
+        assert all(a_pass.enabled == enabled for a_pass in passes)
+        count = len(passes)
+
+        def stream(
+            latent: Tensor,
+            timestep: Tensor,
+            sigma: Tensor,
+            context: Tensor,
+            state: StreamState,
+            is_enabled: bool,
+        ) -> Stream:
+            return Stream(
+                latent=_repeated(latent.to(self._transformer.dtype), count),
+                sigma=_repeated(sigma, count),
+                timesteps=_repeated(timestep, count),
+                positions=_shared_or_repeated(state.positions, count),
+                context=context,
+                keyframes_mask=_shared_or_repeated(state.keyframe_marks, count),
+                enabled=is_enabled,
+            )
+
+        contexts = latents.map(self._context, *self._texts(passes))
+        streams = latents.map(stream, timesteps, sigmas, contexts, self._states, enabled)
+        video, audio = self._transformer(
+            streams.video,
+            streams.audio,
+            prepared=self._prepare(passes, streams),
+            perturbations=_perturbations(passes, len(latents.present()[0])),
         )
+        return _split(Streams(video=video, audio=audio), count)
 
-    prepared = None
+    def _texts(self, passes: Sequence[Pass]) -> list[Streams[Tensor]]:
+        """The contexts of each pass."""
 
-    def predict(latents: Streams[Tensor], timesteps: Streams[Tensor], sigmas: Streams[Tensor]) -> Streams[Tensor]:
-        nonlocal prepared
-        streams = latents.map(stream, timesteps, sigmas, contexts, states)
-        if prepared is None:
-            prepared = transformer.prepare(streams.video, streams.audio)
-        video, audio = transformer(streams.video, streams.audio, prepared=prepared)
-        return Streams(video=video, audio=audio)
+        def chosen(positive: Tensor, negative: Tensor | None, reads_positive: bool) -> Tensor:
+            return positive if reads_positive or negative is None else negative
 
-    return predict
+        return [self._positive.map(chosen, self._negative, a_pass.positive) for a_pass in passes]
+
+    def _context(self, latent: Tensor, *contexts: Tensor) -> Tensor:
+        """(p b) s d from one (1 or b, s, d) a pass."""
+        expanded = [context.expand(len(latent), -1, -1) for context in contexts]
+        return expanded[0] if len(expanded) == 1 else torch.cat(expanded)
+
+    def _prepare(self, passes: Sequence[Pass], streams: Streams[Stream]) -> Prepared:
+        key = tuple(a_pass.positive for a_pass in passes)
+        if key not in self._prepared:
+            whole = streams.map(_with_strengths, self._states)
+            prepared = self._transformer.prepare(whole.video, whole.audio)
+            like = next((other for texts, other in self._prepared.items() if len(texts) == len(key)), None)
+            self._prepared[key] = prepared if like is None else _sharing_tables(prepared, like)
+        return self._prepared[key]
+
+
+def _with_strengths(stream: Stream, state: StreamState) -> Stream:
+    """Only `prepare` is given the matrix of strengths: it is as large as tokens squared, and the bias replaces it."""
+    if state.attention is None:
+        return stream
+    strengths = state.attention.dense()
+    count = len(stream.latent) // len(state.latent)
+    return replace(stream, attention_mask=_shared_or_repeated(strengths, count))
+
+
+def _sharing_tables(prepared: Prepared, other: Prepared) -> Prepared:
+    """`prepared` with the tables and biases of `other`, which are large: only the texts differ."""
+
+    def shared(own: PreparedStream | None, theirs: PreparedStream | None) -> PreparedStream | None:
+        if own is None or theirs is None:
+            return own
+        return replace(own, rope=theirs.rope, cross_rope=theirs.cross_rope, attention_bias=theirs.attention_bias)
+
+    return Prepared(video=shared(prepared.video, other.video), audio=shared(prepared.audio, other.audio))
+
+
+def _perturbations(passes: Sequence[Pass], batch: int) -> list[list[Perturbation]] | None:
+    """One list a sample, in the order of `_repeated`; None if nothing is perturbed."""
+    of_passes = [_perturbations_of(a_pass) for a_pass in passes]
+    if not any(of_passes):
+        return None
+    return [perturbations for perturbations in of_passes for _ in range(batch)]
+
+
+def _perturbations_of(a_pass: Pass) -> list[Perturbation]:
+    skips = a_pass.skip_self_attention
+    kinds: list[tuple[PerturbationType, frozenset[int] | str | None]] = [
+        ("skip_video_self_attn", skips.video),
+        ("skip_audio_self_attn", skips.audio),
+    ]
+    found = [
+        Perturbation(type=kind, blocks=None if isinstance(blocks, str) else blocks)
+        for kind, blocks in kinds
+        if blocks is not None
+    ]
+    return found + [Perturbation(type=kind) for kind in ISOLATED if a_pass.isolated]
+
+
+def _repeated(x: Tensor, count: int) -> Tensor:
+    return x if count == 1 else repeat(x, "b ... -> (p b) ...", p=count)
+
+
+@overload
+def _shared_or_repeated(x: Tensor, count: int) -> Tensor: ...
+
+
+@overload
+def _shared_or_repeated(x: Tensor | None, count: int) -> Tensor | None: ...
+
+
+def _shared_or_repeated(x: Tensor | None, count: int) -> Tensor | None:
+    """Of one entry for all samples, that one; else an entry for each sample of each pass."""
+    return x if x is None or len(x) == 1 else _repeated(x, count)
+
+
+def _split(velocities: Streams[Tensor], count: int) -> list[Streams[Tensor]]:
+    parts = velocities.map(lambda velocity: rearrange(velocity, "(p b) t c -> p b t c", p=count))
+    return [parts.map(lambda part, index=index: part[index]) for index in range(count)]

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
-from ..samplers.denoiser import denoiser
+from ..samplers.denoiser import Denoiser
 from ..samplers.guidance import Guidance
-from ..samplers.noise import add_noise, draw_noise
+from ..samplers.noise import draw_noise
 from ..samplers.schedules import check_sigmas
-from ..samplers.shapes import VideoGrid
-from ..samplers.state import StreamState, fresh_state
+from ..samplers.state import StreamState, audio_state, end_stage, noised, video_state
 from ..samplers.steps import sample_euler
 from ..samplers.streams import Streams
-from ..samplers.tokens import (
-    audio_positions,
-    first_frame_marks,
-    patchify_audio,
-    patchify_video,
-    unpatchify_audio,
-    unpatchify_video,
-    video_positions,
-)
+from ..samplers.tokens import patchify_audio, patchify_video
 from .conditioning import Conditioning, contexts_of
-from .host.api import NestedTensor, compute_device, io, progress
-from .latents import Latent, frame_rate_of, members
-from .predictor import predictor
+from .host.api import compute_device, io, progress
+from .latents import Latent, frame_rate_of, joined, members
+from .predictor import Texts, predictor
 
 
 class Sample(io.ComfyNode):
@@ -88,61 +81,47 @@ class Sample(io.ComfyNode):
         negative: Conditioning | None = None,
     ) -> io.NodeOutput:
         sigmas = check_sigmas(sigmas)
+        texts = Texts(
+            positive=contexts_of(positive, model, "positive"),
+            negative=Streams() if negative is None else contexts_of(negative, model, "negative"),
+        )
         states = noised_states(latent, noise_seed, float(sigmas[0]), compute_device())
         transformer = model.transformer.on(compute_device())
-        marks = _first_frame_marks(latent)
-        conditioned = predictor(transformer, contexts_of(positive, model, "positive"), states, marks)
-        unconditioned = (
-            None
-            if negative is None
-            else predictor(transformer, contexts_of(negative, model, "negative"), states, marks)
+        denoise = Denoiser(
+            states,
+            Streams(video=Guidance(cfg=video_cfg), audio=Guidance(cfg=audio_cfg)),
+            predictor(transformer, texts, states),
+            negative=texts.negative.map(lambda _: True),
         )
-        guidance = Streams(video=Guidance(cfg=video_cfg), audio=Guidance(cfg=audio_cfg))
         bar = progress(len(sigmas) - 1)
         denoised = sample_euler(
-            denoiser(states, guidance, conditioned, unconditioned),
+            denoise,
             states.map(lambda state: state.latent),
             sigmas,
-            lambda report: bar.update_absolute(report.index + 1),
+            lambda report: bar.update_absolute(report.index + 1, report.total),
         )
-        return io.NodeOutput({**latent, "samples": _to_latents(denoised, members(latent))})
+        return io.NodeOutput({**latent, "samples": joined(_to_latents(denoised, states))})
 
 
 def noised_states(latent: Latent, seed: int, level: float, device: torch.device) -> Streams[StreamState]:
-    """Both streams of a LATENT as token states with noise of `level` in them (sampling.md sections 2 and 3)."""
-    pair, rate = members(latent), frame_rate_of(latent)
-    assert pair.video is not None
-    assert pair.audio is not None
+    """The streams of a LATENT as token states with noise of `level` in them (sampling.md sections 2 and 3)."""
+    pair = members(latent)
     noise = _to_tokens(draw_noise(seed, pair.map(lambda member: member.shape)))
-    positions = Streams(
-        video=video_positions(VideoGrid(*pair.video.shape[2:]), rate), audio=audio_positions(pair.audio.shape[2])
+    start = pair.map(lambda member: member.to(device, torch.float32))
+    states = Streams(
+        video=None if start.video is None else video_state(start.video, frame_rate_of(latent)),
+        audio=None if start.audio is None else audio_state(start.audio),
     )
-
-    def state(tokens: Tensor, where: Tensor, drawn: Tensor) -> StreamState:
-        fresh = fresh_state(tokens.to(device, torch.float32), where.to(device))
-        noised = add_noise(fresh.latent, fresh.clean, fresh.mask, drawn, level)
-        return StreamState(latent=noised, clean=fresh.clean, mask=fresh.mask, positions=fresh.positions)
-
-    return _to_tokens(pair).map(state, positions, noise)
-
-
-def _first_frame_marks(latent: Latent) -> Tensor:
-    video = members(latent).video
-    assert video is not None
-    return first_frame_marks(VideoGrid(*video.shape[2:]))
+    return states.map(lambda state, drawn: noised(state, drawn, level), noise)
 
 
 def _to_tokens(pair: Streams[Tensor]) -> Streams[Tensor]:
-    assert pair.video is not None
-    assert pair.audio is not None
-    return Streams(video=patchify_video(pair.video), audio=patchify_audio(pair.audio))
+    return Streams(
+        video=None if pair.video is None else patchify_video(pair.video),
+        audio=None if pair.audio is None else patchify_audio(pair.audio),
+    )
 
 
-def _to_latents(tokens: Streams[Tensor], like: Streams[Tensor]) -> NestedTensor:
-    assert tokens.video is not None
-    assert tokens.audio is not None
-    assert like.video is not None
-    assert like.audio is not None
-    video = unpatchify_video(tokens.video, VideoGrid(*like.video.shape[2:]))
-    audio = unpatchify_audio(tokens.audio, channels=like.audio.shape[1])
-    return NestedTensor([video.cpu(), audio.cpu()])
+def _to_latents(denoised: Streams[Tensor], states: Streams[StreamState]) -> Streams[Tensor]:
+    """Latents on the CPU, as they travel on the wires."""
+    return denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)).latent.cpu(), states)

@@ -1,52 +1,157 @@
-"""From a velocity prediction to the `denoise` callable that every step rule takes.
+"""From velocity predictions to the `denoise` callable that every step rule takes.
 
-A step rule never sees a network, a text or a mask: only `denoise(latents, sigma) -> guided clean latents`.
+A step rule never sees a network, a text or a guidance: only `denoise(latents, sigma, step) -> clean latents`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from .conversions import pull_to_clean, x0_from_velocity
-from .guidance import Guidance, guide
+from .guidance import Guidance, GuidanceAt, Pass, Predictions, guide, plan_passes
 from .state import StreamState
 from .streams import Streams
 
-Denoise = Callable[[Streams[Tensor], Tensor], Streams[Tensor]]
-# (latents (B, T, C), timesteps (B, T, 1), sigmas (B,)) -> velocities (B, T, C), each a value a stream
-PredictVelocity = Callable[[Streams[Tensor], Streams[Tensor], Streams[Tensor]], Streams[Tensor]]
+NO_NEGATIVES: Streams[bool] = Streams(video=False, audio=False)
 
 
-def denoiser(
-    states: Streams[StreamState],
-    guidance: Streams[Guidance],
-    conditioned: PredictVelocity,
-    unconditioned: PredictVelocity | None = None,
-) -> Denoise:
+@dataclass(frozen=True, kw_only=True)
+class Denoised:
+    """Predicted clean latents (B, T, C) of the streams.
+
+    x0             guided, given tokens pulled to their clean value
+    unconditioned  under the negative text alone, not pulled; only of a denoiser that was asked for it
+    """
+
+    x0: Streams[Tensor]
+    unconditioned: Streams[Tensor] | None = None
+
+
+class Denoise(Protocol):
+    """Latents (B, T, C) at `sigma` (a float32 number on the CPU) -> predicted clean latents, in the latents' dtype.
+
+    step: index of the schedule's step, for guidance that skips steps; None for evaluations between two steps.
+    """
+
+    def __call__(self, latents: Streams[Tensor], sigma: Tensor, step: int | None = None, /) -> Denoised: ...
+
+
+class Predict(Protocol):
+    """Velocities (B, T, C) of each pass, in the order of the passes, whether they ran batched or one by one.
+
+    latents (B, T, C), timesteps (B, T, 1), sigmas (B,), each a value a stream.
+    """
+
+    def __call__(
+        self,
+        passes: Sequence[Pass],
+        latents: Streams[Tensor],
+        timesteps: Streams[Tensor],
+        sigmas: Streams[Tensor],
+        /,
+    ) -> Sequence[Streams[Tensor]]: ...
+
+
+@dataclass(kw_only=True)
+class _Memory:
+    """What a stream keeps from its last evaluation."""
+
+    guided: Tensor | None = None
+    unconditioned: Tensor | None = None
+    running: Tensor | None = None
+
+
+class Denoiser:
     """Guided, mask-blended prediction of the clean latent at a sigma (spec sampling.md sections 4 and 7).
 
-    The unconditioned pass runs only when a stream's guidance needs it; ValueError if it is then missing.
+    It remembers the last predictions (for skipped steps and momentum): make a new one for every run.
     """
-    wanted = any(parameters.needs_unconditioned for parameters in guidance.present())
-    if wanted and unconditioned is None:
-        raise ValueError("negative: guidance above 1 needs a negative prompt (an empty one will do), found none")
 
-    def denoise(latents: Streams[Tensor], sigma: Tensor) -> Streams[Tensor]:
-        timesteps = states.map(lambda state: state.mask * sigma)
-        sigmas = states.map(lambda state: _scalar_sigma(state, sigma))
+    def __init__(
+        self,
+        states: Streams[StreamState],
+        guidance: Streams[GuidanceAt],
+        predict: Predict,
+        *,
+        negative: Streams[bool] = NO_NEGATIVES,
+        unconditioned: bool = False,
+    ) -> None:
+        """negative: which streams have a negative text; ValueError where the guidance of one needs it and it has none.
 
-        def predict(velocity: PredictVelocity) -> Streams[Tensor]:
-            return latents.map(x0_from_velocity, velocity(latents, timesteps, sigmas), timesteps)
+        unconditioned: also return the unconditioned prediction, at any scale (CFG++). A stream without a negative text
+        keeps its positive one; if no stream has any, it is the conditioned prediction and costs no pass.
+        """
+        self._states, self._guidance, self._predict = states, guidance, predict
+        self._negative, self._unconditioned = negative, unconditioned
+        self._memories = states.map(lambda _: _Memory())
+        states.map(_refuse_missing_text, guidance, negative)
 
-        c = predict(conditioned)
-        u = predict(unconditioned) if wanted and unconditioned is not None else Streams[Tensor]()
-        guided = c.map(guide, u, guidance)
-        return guided.map(lambda x0, state: pull_to_clean(x0, state.clean, state.mask), states)
+    def __call__(self, latents: Streams[Tensor], sigma: Tensor, step: int | None = None, /) -> Denoised:
+        guidance: Streams[Guidance] = self._states.map(lambda _, own: own.at(float(sigma)), self._guidance)
+        skipped = self._states.map(
+            lambda state, own, memory: _skips(state, own, memory, step), guidance, self._memories
+        )
+        # The prediction of a frozen stream is its clean latent: it asks for nothing, but the other stream reads it.
+        asking = self._states.map(lambda state, skips: not (state.frozen or skips), skipped)
+        if any(asking.present()):
+            self._evaluate(latents, sigma, guidance, asking, skipped.map(lambda skips: not skips))
+        guided = latents.map(_last_guided, self._states, self._memories)
+        unconditioned = latents.map(_last_unconditioned, self._states, self._memories) if self._unconditioned else None
+        return Denoised(
+            x0=guided.map(lambda x0, state: pull_to_clean(x0, state.clean, state.mask), self._states),
+            unconditioned=unconditioned,
+        )
 
-    return denoise
+    def _evaluate(
+        self,
+        latents: Streams[Tensor],
+        sigma: Tensor,
+        guidance: Streams[Guidance],
+        asking: Streams[bool],
+        enabled: Streams[bool],
+    ) -> None:
+        """One call of the network, and its guided predictions into the memories of the streams that asked."""
+        passes = plan_passes(
+            guidance, asking=asking, enabled=enabled, negative=self._negative, unconditioned=self._unconditioned
+        )
+        timesteps = self._states.map(lambda state: state.mask * sigma)
+        sigmas = self._states.map(lambda state: _scalar_sigma(state, sigma))
+        velocities = self._predict(passes, latents, timesteps, sigmas)
+        x0 = [latents.map(x0_from_velocity, velocity, timesteps) for velocity in velocities]
+        names = [a_pass.name for a_pass in passes]
+
+        def remember(memory: _Memory, asks: bool, own: Guidance, *of_passes: Tensor) -> None:
+            if asks:
+                predictions = Predictions(**dict(zip(names, of_passes, strict=True)))
+                memory.guided, memory.running = guide(predictions, own, memory.running)
+                if self._unconditioned:
+                    u = predictions.unconditioned
+                    memory.unconditioned = predictions.conditioned if u is None else u
+
+        self._memories.map(remember, asking, guidance, *x0)
+
+
+def _refuse_missing_text(state: StreamState, guidance: GuidanceAt, has_negative: bool | None) -> None:
+    wanted = any(parameters.wants("unconditioned") for parameters in guidance.sets())
+    if wanted and not has_negative and not state.frozen:
+        raise ValueError("negative: text guidance needs a negative prompt (an empty one will do), found none")
+
+
+def _skips(state: StreamState, guidance: Guidance, memory: _Memory, step: int | None) -> bool:
+    return step is not None and not state.frozen and memory.guided is not None and guidance.skips(step)
+
+
+def _last_guided(latent: Tensor, state: StreamState, memory: _Memory) -> Tensor:
+    return state.clean.to(latent) if memory.guided is None else memory.guided
+
+
+def _last_unconditioned(latent: Tensor, state: StreamState, memory: _Memory) -> Tensor:
+    return state.clean.to(latent) if memory.unconditioned is None else memory.unconditioned
 
 
 def _scalar_sigma(state: StreamState, sigma: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Schedules, noise, guidance and the Euler loop: what the golden vectors leave open."""
+"""Schedules, noise and the denoiser's plain case: what the golden vectors leave open."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -11,12 +12,27 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from openltx.samplers.conversions import x0_from_velocity
-from openltx.samplers.denoiser import denoiser
-from openltx.samplers.guidance import Guidance, guide
-from openltx.samplers.noise import add_noise, draw_noise
-from openltx.samplers.schedules import DISTILLED_SIGMAS, check_sigmas, distilled_sigmas, ltx2_sigmas
-from openltx.samplers.state import StreamState, fresh_state
-from openltx.samplers.steps import StepReport, sample_euler
+from openltx.samplers.incomplete_beta import beta_distribution, beta_quantile
+from openltx.samplers.noise import (
+    STEP_SEED_OFFSET,
+    add_noise,
+    draw_noise,
+    noise_source,
+    normalised,
+    sde_noise,
+    step_noise,
+)
+from openltx.samplers.schedules import (
+    DISTILLED_SIGMAS,
+    beta_sigmas,
+    check_sigmas,
+    distilled_sigmas,
+    linear_quadratic_sigmas,
+    ltx2_sigmas,
+    manual_sigmas,
+    sigmas_from,
+    step_range,
+)
 from openltx.samplers.streams import Streams
 
 
@@ -42,6 +58,59 @@ def test_distilled_tables_are_legal(table: str) -> None:
     assert check_sigmas(distilled_sigmas(table)).dtype is torch.float32
 
 
+@given(st.integers(1, 200), st.floats(0.001, 0.4), st.data())
+def test_linear_quadratic_schedules_are_legal(steps: int, threshold: float, data: st.DataObject) -> None:
+    # With more than half of the steps in the linear part the curve may overshoot: that is the user's affair.
+    linear = data.draw(st.integers(1, max(1, steps // 2)))
+    sigmas = linear_quadratic_sigmas(steps, threshold=threshold, linear_steps=linear)
+    assert (len(sigmas), float(sigmas[0]), float(sigmas[-1])) == (steps + 1, 1.0, 0.0)
+    assert sigmas.dtype is torch.float32
+
+
+@given(st.integers(1, 100), st.floats(0.3, 3.0), st.floats(0.3, 3.0))
+def test_beta_schedules_are_legal(steps: int, alpha: float, beta: float) -> None:
+    sigmas = check_sigmas(beta_sigmas(steps, alpha=alpha, beta=beta))
+    assert sigmas[0] == 1
+    assert sigmas[-1] == 0
+    assert len(sigmas) <= steps + 1
+
+
+@given(st.floats(0.01, 0.99), st.floats(0.2, 5.0), st.floats(0.2, 5.0))
+def test_the_beta_quantile_inverts_the_distribution(p: float, alpha: float, beta: float) -> None:
+    x = beta_quantile(p, alpha, beta)
+    if 1e-9 < x < 1 - 1e-9:  # beyond, a double cannot tell x from its neighbours
+        assert beta_distribution(x, alpha, beta) == pytest.approx(p, abs=1e-6)
+
+
+def test_the_beta_distribution_where_it_is_known() -> None:
+    assert beta_distribution(0.3, 1.0, 1.0) == pytest.approx(0.3, abs=1e-14)
+    assert beta_distribution(0.3, 2.0, 1.0) == pytest.approx(0.09, abs=1e-14)
+    assert beta_distribution(0.3, 0.5, 0.5) == pytest.approx(2 / math.pi * math.asin(math.sqrt(0.3)), abs=1e-13)
+    assert beta_quantile(0.0, 0.6, 0.6) == pytest.approx(0.0)
+    assert beta_quantile(1.0, 0.6, 0.6) == 1.0
+
+
+def test_manual_lists_are_read_and_checked() -> None:
+    assert torch.equal(manual_sigmas("1, 0.5; 0.25 0"), torch.tensor([1, 0.5, 0.25, 0]))
+    assert torch.equal(manual_sigmas([0.9, 0.0]), torch.tensor([0.9, 0.0]))
+    for bad in ("1, half, 0", "1", "", "0.5, 0.9, 0"):
+        with pytest.raises(ValueError, match="sigmas"):
+            manual_sigmas(bad)
+
+
+def test_a_range_of_steps_and_a_later_start() -> None:
+    sigmas = distilled_sigmas("stage 1")
+    assert torch.equal(torch.cat([step_range(sigmas, 0, 3), step_range(sigmas, 3)[1:]]), sigmas)
+    assert torch.equal(sigmas_from(sigmas, 0.909375), distilled_sigmas("stage 2"))
+    assert torch.allclose(sigmas_from(sigmas, 0.8), torch.tensor([0.8, 0.725, 0.421875, 0.0]))
+    for first, last in ((3, 3), (-1, 2), (0, 9), (8, None)):
+        with pytest.raises(ValueError, match="steps"):
+            step_range(sigmas, first, last)
+    for start in (0.0, -0.5, 1.5):
+        with pytest.raises(ValueError, match="start sigma"):
+            sigmas_from(sigmas, start)
+
+
 @pytest.mark.parametrize("bad", [[], [1.0], [0.5, 0.5, 0.0], [0.1, 0.5], [1.5, 0.0], [1.0, float("nan"), 0.0]])
 def test_bad_sigmas_are_refused(bad: list[float]) -> None:
     with pytest.raises(ValueError, match="sigmas"):
@@ -55,6 +124,12 @@ def test_bad_arguments_are_named() -> None:
         ltx2_sigmas(8, terminal=1.0)
     with pytest.raises(ValueError, match="table"):
         distilled_sigmas("stage 9")
+    with pytest.raises(ValueError, match="threshold"):
+        linear_quadratic_sigmas(8, threshold=1.0)
+    with pytest.raises(ValueError, match="linear_steps"):
+        linear_quadratic_sigmas(8, linear_steps=9)
+    with pytest.raises(ValueError, match="alpha"):
+        beta_sigmas(8, alpha=0.0)
 
 
 def test_noise_depends_on_the_seed_alone_and_is_drawn_video_first() -> None:
@@ -71,85 +146,48 @@ def test_noise_depends_on_the_seed_alone_and_is_drawn_video_first() -> None:
     assert torch.equal(one.audio, torch.randn(1, 2, 5, 16, generator=generator))
 
 
-def _state(mask: Tensor, frozen: bool = False) -> StreamState:
-    clean = torch.randn(1, mask.shape[1], 3, generator=torch.Generator().manual_seed(1))
-    return StreamState(latent=clean, clean=clean, mask=mask, positions=torch.zeros(1, 1, 1, 2), frozen=frozen)
+def test_step_noise_has_its_own_generator_and_the_documented_order() -> None:
+    latents = Streams(video=torch.zeros(1, 4, 3), audio=torch.zeros(1, 2, 5))
+    draw, generator = step_noise(7), torch.Generator().manual_seed(7 + STEP_SEED_OFFSET)
+    for _ in range(2):
+        drawn = draw(latents)
+        assert drawn.video is not None
+        assert drawn.audio is not None
+        assert torch.equal(drawn.video, torch.randn(1, 4, 3, generator=generator))
+        assert torch.equal(drawn.audio, torch.randn(1, 2, 5, generator=generator))
+    noises, steps, substeps = sde_noise(7), noise_source(7), step_noise(7)
+    for one, other in ((noises.step, steps), (noises.substep, substeps)):
+        got, want = one(latents).video, other(latents).video
+        assert got is not None
+        assert want is not None
+        assert torch.equal(got, want)
 
 
-def test_given_tokens_stay_bit_identical_through_a_stage() -> None:
-    state = _state(torch.tensor([0.0, 1.0, 0.0, 1.0])[None, :, None])
-    noise = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(2))
-    start = add_noise(state.latent, state.clean, state.mask, noise, 1.0)
-
-    def velocity(latents: Streams[Tensor], timesteps: Streams[Tensor], sigmas: Streams[Tensor]) -> Streams[Tensor]:
-        return latents.map(lambda x, t: 0.3 * x + t, timesteps)
-
-    denoise = denoiser(Streams(video=state), Streams(video=Guidance()), velocity)
-    end = sample_euler(denoise, Streams(video=start), ltx2_sigmas(5)).video
-    assert end is not None
-    assert torch.equal(end[:, [0, 2]], state.clean[:, [0, 2]])
-    assert not torch.equal(end[:, [1, 3]], state.clean[:, [1, 3]])
+@pytest.mark.parametrize("seed", [-1, 0, 2**64 - 1])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_step_noise_takes_every_seed_and_the_dtype_of_the_latent(seed: int, dtype: torch.dtype) -> None:
+    noise = step_noise(seed)(Streams(audio=torch.zeros(1, 2, 5, dtype=dtype))).audio
+    assert noise is not None
+    assert noise.dtype is dtype
 
 
-def test_a_perfect_network_leads_euler_to_the_clean_latent() -> None:
-    target, noise = torch.full((1, 4, 3), 0.25), torch.ones(1, 4, 3)
-    state = fresh_state(torch.zeros(1, 4, 3), torch.zeros(1, 1, 4, 2))
-
-    def velocity(latents: Streams[Tensor], timesteps: Streams[Tensor], sigmas: Streams[Tensor]) -> Streams[Tensor]:
-        return latents.map(lambda x, t: (x - target) / t, timesteps)
-
-    end = sample_euler(
-        denoiser(Streams(audio=state), Streams(audio=Guidance()), velocity), Streams(audio=noise), ltx2_sigmas(4)
-    )
-    assert end.audio is not None
-    assert torch.allclose(end.audio, target, atol=1e-6)
+def test_normalised_noise_is_normal_in_each_sample() -> None:
+    noise = 3 + 2 * torch.randn(2, 7, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    for sample in normalised(noise):
+        assert sample.mean().abs() < 1e-12
+        assert (sample.std() - 1).abs() < 1e-12
 
 
-def test_guidance_one_runs_no_second_pass_and_frozen_streams_see_sigma_zero() -> None:
-    seen: list[tuple[str, float, float]] = []
-
-    def record(name: str) -> object:
-        def velocity(latents: Streams[Tensor], t: Streams[Tensor], sigmas: Streams[Tensor]) -> Streams[Tensor]:
-            assert sigmas.video is not None
-            assert sigmas.audio is not None
-            seen.append((name, float(sigmas.video), float(sigmas.audio)))
-            return latents.map(torch.zeros_like)
-
-        return velocity
-
-    states = Streams(video=_state(torch.ones(1, 2, 1)), audio=_state(torch.zeros(1, 2, 1), frozen=True))
-    latents = states.map(lambda state: state.latent)
-    none = Streams(video=Guidance(), audio=Guidance())
-    denoiser(states, none, record("c"), record("u"))(latents, torch.tensor(0.5))  # type: ignore[arg-type]
-    assert seen == [("c", 0.5, 0.0)]
-    some = Streams(video=Guidance(), audio=Guidance(cfg=3.0))
-    denoiser(states, some, record("c"), record("u"))(latents, torch.tensor(0.5))  # type: ignore[arg-type]
-    assert [name for name, _, _ in seen[1:]] == ["c", "u"]
-    with pytest.raises(ValueError, match="negative"):
-        denoiser(states, some, record("c"))  # type: ignore[arg-type]
-
-
-def test_text_guidance_formula() -> None:
-    c, u = torch.tensor([[[2.0]]]), torch.tensor([[[1.0]]])
-    assert guide(c, u, Guidance(cfg=3.0)).item() == 4.0
-    assert guide(c, None, Guidance()) is c
-
-
-def test_nan_stops_at_its_step_and_callbacks_report_every_step() -> None:
-    reports: list[StepReport] = []
-
-    def denoise(latents: Streams[Tensor], sigma: Tensor) -> Streams[Tensor]:
-        return latents.map(lambda x: x * (float("nan") if sigma < 0.5 else 1.0))
-
-    with pytest.raises(FloatingPointError, match=r"step 3 of 4.*video"):
-        sample_euler(denoise, Streams(video=torch.ones(1, 1, 1)), torch.tensor([1, 0.7, 0.4, 0.2, 0]), reports.append)
-    assert [(r.index, r.total) for r in reports] == [(0, 4), (1, 4)]
+def test_noise_of_a_level_and_a_mask() -> None:
+    latent, clean, noise = (torch.full((1, 2, 1), value) for value in (4.0, 1.0, 0.0))
+    mask = torch.tensor([0.0, 1.0])[None, :, None]
+    assert add_noise(latent, clean, mask, noise, 0.25).flatten().tolist() == [1.0, 3.0]
 
 
 def test_clean_latent_leaves_given_tokens_alone() -> None:
     latent = torch.randn(1, 4, 8).bfloat16()
     timesteps = torch.tensor([0.0, 0.0, 1.0, 0.5])[None, :, None]
-    clean = x0_from_velocity(latent, torch.randn(1, 4, 8).bfloat16(), timesteps)
+    clean: Tensor = x0_from_velocity(latent, torch.randn(1, 4, 8).bfloat16(), timesteps)
     assert clean.dtype == torch.bfloat16
     assert torch.equal(clean[:, :2], latent[:, :2])
     assert not torch.equal(clean[:, 2:], latent[:, 2:])
