@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from ..networks.audio_vae import AudioDecoder
+from ..networks.audio_vae import AudioDecoder, AudioEncoder
+from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
+from ..networks.operations import Operations, torch_operations
 from ..networks.transformer import Transformer, TransformerConfig
+from ..networks.video_vae.encoder import VideoEncoder
+from ..networks.video_vae.statistics import PerChannelStatistics
 from ..networks.video_vae.tiled import AnyVideoDecoder
 from ..networks.vocoder import Vocoder
-from .audio_vae import audio_vae_config, load_audio_decoder
-from .checkpoint import CheckpointError, open_checkpoint
+from .audio_vae import audio_vae_config, load_audio_decoder, load_audio_encoder
+from .checkpoint import open_checkpoint
+from .latent_upscaler import latent_upscaler_config, load_latent_upscaler
+from .text_conditioning import ConditioningCache
 from .text_encoder import TextEncoder, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
-from .video_vae import load_any_video_decoder, video_vae_config
+from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
+
+StrPath = str | os.PathLike[str]
+AUDIO_BINS = 16  # of an audio latent: 64 mel bins, four to one, in every generation
 
 
 class Movable(Protocol):
@@ -50,21 +59,28 @@ class Lazy(Generic[Loaded]):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of a model: of which generation it is, and from which file."""
+    """A piece of a model: of which generation it is (None: its file does not tell), and from which file."""
 
-    generation: str
+    generation: str | None
     path: Path
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionModel(Part):
-    """The transformer, and the sizes of a latent: what an empty latent needs to know."""
+    """The transformer, and what its configuration tells about latents."""
 
     transformer: Lazy[Transformer] = field(repr=False)
     config: TransformerConfig = field(repr=False)
-    video_channels: int
-    audio_channels: int
-    audio_bins: int
+
+    @property
+    def video_channels(self) -> int:
+        """Channels of a video latent; 0 for an audio-only model."""
+        return 0 if self.config.video is None else self.config.video.in_channels
+
+    @property
+    def audio_channels(self) -> int:
+        """Channels of an audio latent; 0 for a video-only model."""
+        return 0 if self.config.audio is None else self.config.audio.in_channels // AUDIO_BINS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,17 +92,28 @@ class TextPart(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPart(Part):
-    """Video latent → frames."""
+    """Frames → video latent and back."""
 
+    encoder: Lazy[VideoEncoder] = field(repr=False)
     decoder: Lazy[AnyVideoDecoder] = field(repr=False)
+    statistics: Lazy[PerChannelStatistics] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioPart(Part):
-    """Audio latent → waveform."""
+    """Waveform → audio latent and back."""
 
+    encoder: Lazy[AudioEncoder] = field(repr=False)
     decoder: Lazy[AudioDecoder] = field(repr=False)
     vocoder: Lazy[Vocoder] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpscalerPart(Part):
+    """Video latent → one with more cells or frames."""
+
+    network: Lazy[LatentUpscaler] = field(repr=False)
+    config: LatentUpscalerConfig = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,50 +127,81 @@ class Parts:
 
 
 def open_parts(
-    path: str | os.PathLike[str], *, text_encoder: str | os.PathLike[str] | None = None, dtype: torch.dtype
+    path: StrPath, *, text_encoder: StrPath | None = None, dtype: torch.dtype, operations: Operations = torch_operations
 ) -> Parts:
     """The parts of a single-file checkpoint of LTX-2 or LTX-2.3; only headers are read here.
 
     text_encoder: a file or folder with Gemma; None when the checkpoint holds it itself. dtype: of all networks but
-    the audio decoder and the vocoder, which run in float32 always.
+    those of the sound, which run in float32 always.
     Raises CheckpointError, one line, for a file that is no such checkpoint or lacks a part.
     """
-    file = open_checkpoint(path)
-    generation = generation_of_transformer(file)
-    config = transformer_config(file)
-    audio_config = audio_vae_config(file)
-    video_vae_config(file)  # here rather than after a long run
-    if config.video is None or config.audio is None:
-        raise CheckpointError(f"{file.path}: expected a transformer for video and audio, found one stream only")
-    model = DiffusionModel(
-        generation=generation,
-        path=file.path,
-        transformer=Lazy(partial(load_transformer, file), dtype),
-        config=config,
-        video_channels=config.video.in_channels,
-        audio_channels=audio_config.latent_channels,
-        audio_bins=audio_config.latent_bins,
-    )
+    model = open_model(path, dtype=dtype, operations=operations)
     return Parts(
         model=model,
-        text=TextPart(
-            generation=generation, path=file.path, encoder=Lazy(partial(load_text_encoder, text_encoder, file), dtype)
-        ),
-        video=VideoPart(
-            generation=generation, path=file.path, decoder=Lazy(partial(load_any_video_decoder, file), dtype)
-        ),
-        audio=AudioPart(
-            generation=generation,
-            path=file.path,
-            decoder=Lazy(partial(load_audio_decoder, file), torch.float32),
-            vocoder=Lazy(partial(load_vocoder, file), torch.float32),
-        ),
+        text=open_text(text_encoder, path, dtype=dtype),
+        video=replace(open_video(path, dtype=dtype), generation=model.generation),
+        audio=replace(open_audio(path), generation=model.generation),
     )
 
 
-def refuse_mixed(expected: Part, found_generation: str, what: str) -> None:
+def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = torch_operations) -> DiffusionModel:
+    """The transformer of a checkpoint or of a file of its own."""
+    file = open_checkpoint(path)
+    return DiffusionModel(
+        generation=generation_of_transformer(file),
+        path=file.path,
+        transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
+        config=transformer_config(file),
+    )
+
+
+def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype) -> TextPart:
+    """Gemma, projection and connectors: the encoder's file or folder, and the file with the transformer."""
+    file = open_checkpoint(checkpoint)
+    load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
+    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype))
+
+
+def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:
+    """The video VAE of a checkpoint or of a file of its own."""
+    file = open_checkpoint(path)
+    video_vae_config(file)  # a bad file shows here, not after a long run
+    return VideoPart(
+        generation=None,
+        path=file.path,
+        encoder=Lazy(partial(load_video_encoder, file), dtype),
+        decoder=Lazy(partial(load_any_video_decoder, file), dtype),
+        statistics=Lazy(partial(load_video_statistics, file), torch.float32),
+    )
+
+
+def open_audio(path: StrPath) -> AudioPart:
+    """The audio VAE and the vocoder of a checkpoint or of a file of their own."""
+    file = open_checkpoint(path)
+    audio_vae_config(file)
+    return AudioPart(
+        generation=None,
+        path=file.path,
+        encoder=Lazy(partial(load_audio_encoder, file), torch.float32),
+        decoder=Lazy(partial(load_audio_decoder, file), torch.float32),
+        vocoder=Lazy(partial(load_vocoder, file), torch.float32),
+    )
+
+
+def open_upscaler(path: StrPath, *, dtype: torch.dtype) -> UpscalerPart:
+    """A latent upscaler."""
+    file = open_checkpoint(path)
+    return UpscalerPart(
+        generation=None,
+        path=file.path,
+        network=Lazy(partial(load_latent_upscaler, file), dtype),
+        config=latent_upscaler_config(file),
+    )
+
+
+def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> None:
     """ValueError, one line that names both, when something of another generation meets `expected`."""
-    if found_generation != expected.generation:
+    if None not in (expected.generation, found_generation) and found_generation != expected.generation:
         raise ValueError(
             f"{what}: expected LTX-{expected.generation} like {expected.path.name}, found LTX-{found_generation}; "
             "use parts of one generation"

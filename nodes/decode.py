@@ -10,7 +10,7 @@ from ..networks.audio_vae import decode_audio
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
 from .host.api import compute_device, io, progress, warn_user
-from .latents import Latent, members
+from .latents import Latent, audio_of, video_of
 
 
 class DecodeVideo(io.ComfyNode):
@@ -32,8 +32,7 @@ class DecodeVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
-        video = members(latent).video
-        assert video is not None
+        video = video_of(latent)
         decoder = video_vae.decoder.on(compute_device())
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []
@@ -44,6 +43,33 @@ class DecodeVideo(io.ComfyNode):
         for fault in frame_faults(images):
             warn_user(fault)
         return io.NodeOutput(images)
+
+
+class DecodeKeyframes(io.ComfyNode):
+    """Generated keyframes → pictures, each decoded alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXDecodeKeyframes",
+            display_name="Decode Keyframes (LTX)",
+            category="OpenLTX/decode",
+            description="Decodes the pictures that keyframe slots made, one by one.",
+            inputs=[
+                io.Vae.Input("video_vae", tooltip="From a loader."),
+                io.Latent.Input("keyframes", tooltip="From Sample Stage (LTX)."),
+            ],
+            outputs=[io.Image.Output("images", tooltip="One picture a slot.")],
+        )
+
+    @classmethod
+    def execute(cls, video_vae: VideoPart, keyframes: Latent | None) -> io.NodeOutput:
+        if keyframes is None:
+            raise ValueError("keyframes: expected generated keyframes, found none; add slots to the stage's latent")
+        device = compute_device()
+        decoder = video_vae.decoder.on(device)
+        frames = torch.split(video_of(keyframes)[:1].to(device), 1, dim=2)
+        return io.NodeOutput(torch.cat([to_images(decoder.decode(frame))[0].cpu() for frame in frames]))
 
 
 class DecodeAudio(io.ComfyNode):
@@ -65,8 +91,7 @@ class DecodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_vae: AudioPart, latent: Latent) -> io.NodeOutput:
-        audio = members(latent).audio
-        assert audio is not None
+        audio = audio_of(latent)
         device = compute_device()
         decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
         waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device))

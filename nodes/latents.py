@@ -1,4 +1,8 @@
-"""LATENT on the wires: ComfyUI's nested pair of a video and an audio latent, with the frame rate beside it."""
+"""LATENT on the wires: ComfyUI's nested pair of a video and an audio latent, with the frame rate beside it.
+
+A plain 5-D tensor is a video latent alone, a plain 4-D one with 16 bins an audio latent alone. What conditioning nodes
+add travels under a key of our own until a stage is sampled.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..model_loaders.parts import DiffusionModel
-from ..samplers.shapes import SCALE, audio_latent_frames, latent_grid, nearest_frames, nearest_size
+from ..model_loaders.parts import AUDIO_BINS, DiffusionModel
+from ..samplers.conditioning import ConditioningItem, check_items
+from ..samplers.shapes import SCALE, VideoGrid, audio_latent_frames, latent_grid, nearest_frames, nearest_size
+from ..samplers.state import AudioLayout, VideoLayout
 from ..samplers.streams import Streams
 from .host.api import NestedTensor, io, warn_user
 
 FRAME_RATE = "frame_rate"
+ITEMS = "openltx_items"
+BOTH, VIDEO_ONLY, AUDIO_ONLY = "video and audio", "video only", "audio only"
 Latent = dict[str, Any]
+Items = tuple[ConditioningItem, ...]
 
 
 class EmptyAVLatent(io.ComfyNode):
@@ -47,16 +56,31 @@ class EmptyAVLatent(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: DiffusionModel, width: int, height: int, frames: int, frame_rate: float) -> io.NodeOutput:
+    def execute(
+        cls, model: DiffusionModel, width: int, height: int, frames: int, frame_rate: float, streams: str = BOTH
+    ) -> io.NodeOutput:
         width, height = _snapped("width", width, nearest_size(width)), _snapped("height", height, nearest_size(height))
         frames = _snapped("frames", frames, nearest_frames(frames))
-        grid = latent_grid(frames, height, width)
-        audio_frames = audio_latent_frames(frames, frame_rate)
-        if audio_frames < 1:
-            raise ValueError(f"frames: {frames} at {frame_rate:g} a second are too short for sound; use more frames")
-        video = torch.zeros(1, model.video_channels, *grid)
-        audio = torch.zeros(1, model.audio_channels, audio_frames, model.audio_bins)
-        return io.NodeOutput({"samples": NestedTensor([video, audio]), FRAME_RATE: frame_rate}, frame_rate, frames)
+        pair = Streams(
+            video=None if streams == AUDIO_ONLY else torch.zeros(1, *_video_shape(model, frames, height, width)),
+            audio=None if streams == VIDEO_ONLY else torch.zeros(1, *_audio_shape(model, frames, frame_rate)),
+        )
+        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: frame_rate}, frame_rate, frames)
+
+
+def _video_shape(model: DiffusionModel, frames: int, height: int, width: int) -> tuple[int, ...]:
+    if not model.video_channels:
+        raise ValueError(f"{model.path.name}: expected a model for video, found one for sound alone; make audio only")
+    return model.video_channels, *latent_grid(frames, height, width)
+
+
+def _audio_shape(model: DiffusionModel, frames: int, frame_rate: float) -> tuple[int, ...]:
+    if not model.audio_channels:
+        raise ValueError(f"{model.path.name}: expected a model for sound, found one for video alone; make video only")
+    audio_frames = audio_latent_frames(frames, frame_rate)
+    if audio_frames < 1:
+        raise ValueError(f"frames: {frames} at {frame_rate:g} a second are too short for sound; use more frames")
+    return model.audio_channels, audio_frames, AUDIO_BINS
 
 
 def _snapped(name: str, asked: int, nearest: int) -> int:
@@ -66,17 +90,41 @@ def _snapped(name: str, asked: int, nearest: int) -> int:
     return nearest
 
 
+def joined(pair: Streams[Tensor]) -> Any:
+    """The `samples` of a LATENT: the pair nested, or the one stream that is there."""
+    present = pair.present()
+    return present[0] if len(present) == 1 else NestedTensor(present)
+
+
 def members(latent: Latent) -> Streams[Tensor]:
-    """Video (B, C, F, H, W) and audio (B, C, T, bins) of a LATENT; ValueError for one that is no pair of them."""
+    """Video (B, C, F, H, W) and audio (B, C, T, bins) of a LATENT, None where absent; ValueError for something else."""
     samples = latent["samples"]
-    found = samples.unbind() if getattr(samples, "is_nested", False) else [samples]
-    if [member.ndim for member in found] != [5, 4]:
+    found = list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
+    video = found.pop(0) if found and found[0].ndim == 5 else None
+    audio = found.pop(0) if found and found[0].ndim == 4 and found[0].shape[-1] == AUDIO_BINS else None
+    if found or (video is None and audio is None):
         shapes = " and ".join(str(tuple(member.shape)) for member in found)
         raise ValueError(
-            f"latent: expected a video (B, C, F, H, W) and an audio latent (B, C, T, bins), found {shapes}; "
+            f"latent: expected a video (B, C, F, H, W) and an audio latent (B, C, T, {AUDIO_BINS}), found {shapes}; "
             "start from Empty AV Latent (LTX)"
         )
-    return Streams(video=found[0], audio=found[1])
+    return Streams(video=video, audio=audio)
+
+
+def video_of(latent: Latent) -> Tensor:
+    """The video latent; ValueError where there is none."""
+    video = members(latent).video
+    if video is None:
+        raise ValueError("latent: expected a video latent, found sound alone")
+    return video
+
+
+def audio_of(latent: Latent) -> Tensor:
+    """The audio latent; ValueError where there is none."""
+    audio = members(latent).audio
+    if audio is None:
+        raise ValueError("latent: expected an audio latent, found video alone")
+    return audio
 
 
 def frame_rate_of(latent: Latent) -> float:
@@ -85,3 +133,36 @@ def frame_rate_of(latent: Latent) -> float:
     if rate is None:
         raise ValueError("latent: it carries no frame rate; start from Empty AV Latent (LTX)")
     return float(rate)
+
+
+def layout_of(latent: Latent) -> VideoLayout:
+    """Grid and frame rate of the video in a LATENT."""
+    return VideoLayout(grid=VideoGrid(*video_of(latent).shape[2:]), fps=frame_rate_of(latent))
+
+
+def pixel_size(latent: Latent) -> tuple[int, int]:
+    """Height and width in pixels of the video in a LATENT."""
+    height, width = video_of(latent).shape[3:]
+    return height * SCALE.space, width * SCALE.space
+
+
+def items_of(latent: Latent) -> Streams[Items]:
+    """The conditioning items that nodes have added, a list a stream."""
+    items: Streams[Items] = latent.get(ITEMS, Streams(video=(), audio=()))
+    return items
+
+
+def with_video_item(latent: Latent, item: ConditioningItem) -> Latent:
+    """The LATENT with one more item for its video; ValueError where it contradicts the others."""
+    items = items_of(latent)
+    video = (*(items.video or ()), item)
+    check_items(video, layout_of(latent), slots_supported=True)  # the sampler knows the model
+    return {**latent, ITEMS: Streams(video=video, audio=items.audio)}
+
+
+def with_audio_item(latent: Latent, item: ConditioningItem) -> Latent:
+    """The LATENT with one more item for its sound; ValueError where it contradicts the others."""
+    items = items_of(latent)
+    audio = (*(items.audio or ()), item)
+    check_items(audio, AudioLayout(tokens=audio_of(latent).shape[2], channels=audio_of(latent).shape[1]))
+    return {**latent, ITEMS: Streams(video=items.video, audio=audio)}

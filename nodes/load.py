@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..model_loaders.parts import open_parts
+from ..model_loaders.parts import open_audio, open_model, open_parts, open_text, open_upscaler, open_video
 from .host.api import compute_device, io, model_files, model_path
 
 INSIDE = "inside the checkpoint"
@@ -35,12 +35,7 @@ class LoadModel(io.ComfyNode):
                     default=INSIDE,
                     tooltip="The Gemma 3 12B file for published checkpoints; the embedded tiny model holds its own.",
                 ),
-                io.Combo.Input(
-                    "dtype",
-                    options=["auto", *DTYPES],
-                    default="auto",
-                    tooltip="Precision. auto: bfloat16 on a GPU, float32 on the CPU. Sound is always float32.",
-                ),
+                _dtype_input(),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The diffusion transformer."),
@@ -60,6 +55,95 @@ class LoadModel(io.ComfyNode):
     def fingerprint_inputs(cls, checkpoint: str, text_encoder: str, dtype: str) -> Any:
         path = model_path("checkpoints", checkpoint)
         return (path.stat().st_mtime_ns, path.stat().st_size, text_encoder, dtype)
+
+
+class LoadTransformer(io.ComfyNode):
+    """A transformer in a file of its own (LTX-2.5, repacks)."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXLoadTransformer",
+            display_name="Load Transformer (LTX)",
+            category="OpenLTX/loaders",
+            description="Opens a transformer file, with its text encoder: the connectors lie in the same file.",
+            inputs=[
+                io.Combo.Input(
+                    "transformer", options=model_files("diffusion_models"), tooltip="Transformer and connectors."
+                ),
+                io.Combo.Input("text_encoder", options=model_files("text_encoders"), tooltip="Gemma with projections."),
+                _dtype_input(),
+            ],
+            outputs=[
+                io.Model.Output("model", tooltip="The diffusion transformer."),
+                io.Clip.Output("text_encoder", tooltip="Tokenizer, Gemma, projection and connectors."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, transformer: str, text_encoder: str, dtype: str) -> io.NodeOutput:
+        path, encoder = model_path("diffusion_models", transformer), model_path("text_encoders", text_encoder)
+        return io.NodeOutput(open_model(path, dtype=_dtype(dtype)), open_text(encoder, path, dtype=_dtype(dtype)))
+
+
+class LoadVAE(io.ComfyNode):
+    """Video VAE and audio VAE in files of their own."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXLoadVAE",
+            display_name="Load VAEs (LTX)",
+            category="OpenLTX/loaders",
+            description="Opens the video VAE (convolutional or diffusion decoder) and the audio VAE with its vocoder.",
+            inputs=[
+                io.Combo.Input("video_vae", options=model_files("vae"), tooltip="The video VAE."),
+                io.Combo.Input("audio_vae", options=model_files("vae"), tooltip="Audio VAE and vocoder."),
+                _dtype_input(),
+            ],
+            outputs=[
+                io.Vae.Output("video_vae", tooltip="Video encoder and decoder."),
+                io.Vae.Output("audio_vae", tooltip="Audio encoder, decoder and vocoder."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video_vae: str, audio_vae: str, dtype: str) -> io.NodeOutput:
+        video = open_video(model_path("vae", video_vae), dtype=_dtype(dtype))
+        return io.NodeOutput(video, open_audio(model_path("vae", audio_vae)))
+
+
+class LoadUpscaler(io.ComfyNode):
+    """A latent upscaler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXLoadUpscaler",
+            display_name="Load Upscaler (LTX)",
+            category="OpenLTX/loaders",
+            description="Opens a latent upscaler: x2 or x1.5 in size, or x2 in frames.",
+            inputs=[
+                io.Combo.Input(
+                    "upscaler", options=model_files("latent_upscale_models"), tooltip="Of the model's generation."
+                ),
+                _dtype_input(),
+            ],
+            outputs=[io.LatentUpscaleModel.Output("upscaler", tooltip="The upscaler.")],
+        )
+
+    @classmethod
+    def execute(cls, upscaler: str, dtype: str) -> io.NodeOutput:
+        return io.NodeOutput(open_upscaler(model_path("latent_upscale_models", upscaler), dtype=_dtype(dtype)))
+
+
+def _dtype_input() -> io.BaseInput:
+    return io.Combo.Input(
+        "dtype",
+        options=["auto", *DTYPES],
+        default="auto",
+        tooltip="Precision. auto: bfloat16 on a GPU, float32 on the CPU. Sound is always float32.",
+    )
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -1,25 +1,19 @@
-"""Sampling: model, conditioning, latent, sigmas → latent."""
+"""Sampling: one node for the common case, one for the open pieces."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import torch
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
-from ..samplers.denoiser import Denoiser
 from ..samplers.guidance import Guidance
-from ..samplers.noise import draw_noise
-from ..samplers.schedules import check_sigmas
-from ..samplers.state import StreamState, audio_state, end_stage, noised, video_state
-from ..samplers.steps import sample_euler
 from ..samplers.streams import Streams
-from ..samplers.tokens import patchify_audio, patchify_video
-from .conditioning import Conditioning, contexts_of
-from .host.api import compute_device, io, progress
-from .latents import Latent, frame_rate_of, joined, members
-from .predictor import Texts, predictor
+from .conditioning import Conditioning
+from .guide import Guider
+from .host.api import io
+from .latents import Latent
+from .noise import NoiseSource, SeededNoise
+from .rules import NamedRule, StepRule
+from .stage import run_stage
 
 
 class Sample(io.ComfyNode):
@@ -80,48 +74,38 @@ class Sample(io.ComfyNode):
         audio_cfg: float,
         negative: Conditioning | None = None,
     ) -> io.NodeOutput:
-        sigmas = check_sigmas(sigmas)
-        texts = Texts(
-            positive=contexts_of(positive, model, "positive"),
-            negative=Streams() if negative is None else contexts_of(negative, model, "negative"),
+        guidance = Streams(video=Guidance(cfg=video_cfg), audio=Guidance(cfg=audio_cfg))
+        guider = Guider(model=model, positive=positive, negative=negative, guidance=guidance)
+        finished, _ = run_stage(SeededNoise(noise_seed), guider, NamedRule(name="euler"), sigmas, latent)
+        return io.NodeOutput(finished)
+
+
+class SampleStage(io.ComfyNode):
+    """One stage from its pieces."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXSampleStage",
+            display_name="Sample Stage (LTX)",
+            category="OpenLTX/sampling",
+            description="Denoises a latent with any noise, guider, step rule and sigmas. Items of the latent take part.",
+            inputs=[
+                io.Noise.Input("noise", tooltip="From Noise (LTX)."),
+                io.Guider.Input("guider", tooltip="From Guider (LTX) or Preset Guider (LTX)."),
+                io.Sampler.Input("sampler", tooltip="From Step Rule (LTX)."),
+                io.Sigmas.Input("sigmas", tooltip="From a schedule node; the first value is the level of noise."),
+                io.Latent.Input("latent", tooltip="Empty, with conditioning, or a latent to refine."),
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The finished latent; its conditioning items are used up."),
+                io.Latent.Output("keyframes", tooltip="Generated keyframes (LTX-2.5), if the latent had slots."),
+            ],
         )
-        states = noised_states(latent, noise_seed, float(sigmas[0]), compute_device())
-        transformer = model.transformer.on(compute_device())
-        denoise = Denoiser(
-            states,
-            Streams(video=Guidance(cfg=video_cfg), audio=Guidance(cfg=audio_cfg)),
-            predictor(transformer, texts, states),
-            negative=texts.negative.map(lambda _: True),
-        )
-        bar = progress(len(sigmas) - 1)
-        denoised = sample_euler(
-            denoise,
-            states.map(lambda state: state.latent),
-            sigmas,
-            lambda report: bar.update_absolute(report.index + 1, report.total),
-        )
-        return io.NodeOutput({**latent, "samples": joined(_to_latents(denoised, states))})
 
-
-def noised_states(latent: Latent, seed: int, level: float, device: torch.device) -> Streams[StreamState]:
-    """The streams of a LATENT as token states with noise of `level` in them (sampling.md sections 2 and 3)."""
-    pair = members(latent)
-    noise = _to_tokens(draw_noise(seed, pair.map(lambda member: member.shape)))
-    start = pair.map(lambda member: member.to(device, torch.float32))
-    states = Streams(
-        video=None if start.video is None else video_state(start.video, frame_rate_of(latent)),
-        audio=None if start.audio is None else audio_state(start.audio),
-    )
-    return states.map(lambda state, drawn: noised(state, drawn, level), noise)
-
-
-def _to_tokens(pair: Streams[Tensor]) -> Streams[Tensor]:
-    return Streams(
-        video=None if pair.video is None else patchify_video(pair.video),
-        audio=None if pair.audio is None else patchify_audio(pair.audio),
-    )
-
-
-def _to_latents(denoised: Streams[Tensor], states: Streams[StreamState]) -> Streams[Tensor]:
-    """Latents on the CPU, as they travel on the wires."""
-    return denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)).latent.cpu(), states)
+    @classmethod
+    def execute(
+        cls, noise: NoiseSource, guider: Guider, sampler: StepRule, sigmas: Tensor, latent: Latent
+    ) -> io.NodeOutput:
+        finished, keyframes = run_stage(noise, guider, sampler, sigmas, latent)
+        return io.NodeOutput(finished, keyframes)

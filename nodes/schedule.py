@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from ..samplers.schedules import DEFAULT_TOKENS, DISTILLED_SIGMAS, distilled_sigmas, ltx2_sigmas
+from torch import Tensor
+
+from ..samplers.schedules import (
+    DEFAULT_TOKENS,
+    DISTILLED_SIGMAS,
+    beta_sigmas,
+    distilled_sigmas,
+    linear_quadratic_sigmas,
+    ltx2_sigmas,
+    manual_sigmas,
+    sigmas_from,
+    step_range,
+)
 from .host.api import io
-from .latents import Latent, members
+from .latents import Latent, video_of
 
 
 class Schedule(io.ComfyNode):
@@ -81,7 +93,64 @@ class DistilledSchedule(io.ComfyNode):
         return io.NodeOutput(distilled_sigmas(table))
 
 
+class NamedSchedule(io.ComfyNode):
+    """Other schedules, and values by hand."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXNamedSchedule",
+            display_name="Other Schedule (LTX)",
+            category="OpenLTX/sampling",
+            description="Linear-quadratic, beta, or values by hand.",
+            inputs=[
+                io.Combo.Input(
+                    "schedule",
+                    options=["linear_quadratic", "beta", "manual"],
+                    default="linear_quadratic",
+                    tooltip="Kind.",
+                ),
+                io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Steps; not for manual."),
+                io.String.Input(
+                    "values", default="1, 0.75, 0.5, 0.25, 0", tooltip="manual: falling values, commas between them."
+                ),
+            ],
+            outputs=[io.Sigmas.Output("sigmas", tooltip="Falling values.")],
+        )
+
+    @classmethod
+    def execute(cls, schedule: str, steps: int, values: str) -> io.NodeOutput:
+        if schedule == "manual":
+            return io.NodeOutput(manual_sigmas(values))
+        return io.NodeOutput(beta_sigmas(steps) if schedule == "beta" else linear_quadratic_sigmas(steps))
+
+
+class SchedulePart(io.ComfyNode):
+    """A range of steps, or a later start."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXSchedulePart",
+            display_name="Schedule Part (LTX)",
+            category="OpenLTX/sampling",
+            description="Some steps of a schedule, or what of it lies below a start sigma (a refinement stage).",
+            inputs=[
+                io.Sigmas.Input("sigmas", tooltip="A schedule."),
+                io.Int.Input("first", default=0, min=0, max=1000, tooltip="First step."),
+                io.Int.Input("last", default=0, min=0, max=1000, tooltip="Up to and without this step; 0: to the end."),
+                io.Float.Input(
+                    "start_sigma", default=0.0, min=0.0, max=1.0, step=0.001, tooltip="Begin here instead; 0: off."
+                ),
+            ],
+            outputs=[io.Sigmas.Output("sigmas", tooltip="The part.")],
+        )
+
+    @classmethod
+    def execute(cls, sigmas: Tensor, first: int, last: int, start_sigma: float) -> io.NodeOutput:
+        part = step_range(sigmas, first, last or None)
+        return io.NodeOutput(sigmas_from(part, start_sigma) if start_sigma else part)
+
+
 def _tokens(latent: Latent) -> int:
-    video = members(latent).video
-    assert video is not None
-    return video.shape[2:].numel()
+    return video_of(latent).shape[2:].numel()

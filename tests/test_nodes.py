@@ -55,10 +55,12 @@ def test_video_and_audio_of_an_empty_latent_last_equally_long(parts: Any) -> Non
 
 
 def test_a_latent_of_something_else_is_refused(latent: Any) -> None:
-    image = {"samples": torch.zeros(1, 4, 8, 8)}
-    for bad in (image, {"samples": torch.zeros(1, 32, 2, 2, 2)}, {"samples": NestedTensor([torch.zeros(1, 2, 3, 4)])}):
+    image, video = torch.zeros(1, 4, 8, 8), torch.zeros(1, 32, 2, 2, 2)
+    for samples in (image, NestedTensor([torch.zeros(1, 2, 3, 4)]), NestedTensor([video, image])):
+        bad = {"samples": samples}
         with pytest.raises(ValueError, match="expected a video .* and an audio latent"):
             members(bad)
+    assert members({"samples": video}).audio is None
     with pytest.raises(ValueError, match="no frame rate"):
         frame_rate_of({"samples": latent["samples"]})
 

@@ -1,0 +1,117 @@
+"""Sound that drives video, video that drives sound, and a voice to keep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from ..model_loaders.parts import AudioPart, VideoPart
+from ..samplers.conditioning import GivenStream, ReferenceAudio, fit_audio_latent
+from .encode import clip_frames, encode_frames, encode_sound, seconds_of, silence_to
+from .host.api import io, warn_user
+from .latents import Latent, audio_of, pixel_size, video_of, with_audio_item, with_video_item
+
+
+class GivenAudio(io.ComfyNode):
+    """The sound is given; the video follows it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXGivenAudio",
+            display_name="Condition: Given Audio (LTX)",
+            category="OpenLTX/conditioning",
+            description="Audio to video: the sound stays as it is. Save the original sound, not the decoded one.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
+                io.Vae.Input("audio_vae", tooltip="From a loader."),
+                io.Audio.Input("audio", tooltip="The sound; cut to the clip, or filled up with silence."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The latent with the sound.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: Latent, audio_vae: AudioPart, audio: dict[str, Any]) -> io.NodeOutput:
+        frames = audio_of(latent).shape[2]
+        wanted, found = (frames + 1) / 25, seconds_of(audio)
+        if found < frames / 25:
+            warn_user(f"audio: {found:.2f} s of sound for a clip of {frames / 25:.2f} s: the rest is silence")
+        content = fit_audio_latent(encode_sound(audio_vae, silence_to(audio, wanted)), frames)
+        return io.NodeOutput(with_audio_item(latent, GivenStream(latent=content)))
+
+
+class GivenVideo(io.ComfyNode):
+    """The video is given; the sound follows it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXGivenVideo",
+            display_name="Condition: Given Video (LTX)",
+            category="OpenLTX/conditioning",
+            description="Video to audio: the picture stays as it is, the sound is made for it.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
+                io.Vae.Input("video_vae", tooltip="From a loader."),
+                io.Image.Input("images", tooltip="The clip, at least as long as the latent."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The latent with the video.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: Latent, video_vae: VideoPart, images: Tensor) -> io.NodeOutput:
+        frames = clip_frames(video_of(latent))
+        if len(images) < frames:
+            raise ValueError(f"images: expected at least {frames} frames, found {len(images)}; make the latent shorter")
+        content = encode_frames(video_vae, images[:frames], *pixel_size(latent))
+        return io.NodeOutput(with_video_item(latent, GivenStream(latent=content)))
+
+
+class FreezeStream(io.ComfyNode):
+    """A stream of the latent itself stays as it is."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXFreezeStream",
+            display_name="Condition: Freeze Stream (LTX)",
+            category="OpenLTX/conditioning",
+            description="Keeps the video or the sound that the latent already holds, and generates the other one.",
+            inputs=[
+                io.Latent.Input("latent", tooltip="A latent with content, for instance of a former stage."),
+                io.Combo.Input("stream", options=["audio", "video"], default="audio", tooltip="What stays."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The latent with one stream frozen.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: Latent, stream: str) -> io.NodeOutput:
+        if stream == "audio":
+            return io.NodeOutput(with_audio_item(latent, GivenStream(latent=audio_of(latent))))
+        return io.NodeOutput(with_video_item(latent, GivenStream(latent=video_of(latent))))
+
+
+class ReferenceVoice(io.ComfyNode):
+    """A voice to speak with."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXReferenceVoice",
+            display_name="Condition: Reference Voice (LTX)",
+            category="OpenLTX/conditioning",
+            description="Speaker identity: the sound to generate takes the voice of this one (with a dubbing LoRA).",
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
+                io.Vae.Input("audio_vae", tooltip="From a loader."),
+                io.Audio.Input("audio", tooltip="A sample of the voice, of any length."),
+                io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 keeps it exactly."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The latent with the voice.")],
+        )
+
+    @classmethod
+    def execute(cls, latent: Latent, audio_vae: AudioPart, audio: dict[str, Any], strength: float) -> io.NodeOutput:
+        item = ReferenceAudio(latent=encode_sound(audio_vae, audio), strength=strength)
+        return io.NodeOutput(with_audio_item(latent, item))

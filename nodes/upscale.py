@@ -1,0 +1,41 @@
+"""Latent upscalers: more cells, or more frames."""
+
+from __future__ import annotations
+
+from ..model_loaders.parts import UpscalerPart, VideoPart
+from ..networks.latent_upscaler import upscale_latent
+from ..samplers.streams import Streams
+from .host.api import compute_device, io
+from .latents import FRAME_RATE, Latent, frame_rate_of, joined, members, video_of
+
+
+class UpscaleLatent(io.ComfyNode):
+    """Video latent → one with more cells or frames; the sound stays."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXUpscaleLatent",
+            display_name="Upscale Latent (LTX)",
+            category="OpenLTX/latent",
+            description="Between two stages: doubles size or frame rate of the video latent. Refine the result.",
+            inputs=[
+                io.LatentUpscaleModel.Input("upscaler", tooltip="From Load Upscaler (LTX)."),
+                io.Vae.Input("video_vae", tooltip="The video VAE of the same generation."),
+                io.Latent.Input("latent", tooltip="The result of a stage."),
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The upscaled latent; conditioning items are not carried over."),
+                io.Float.Output("frame_rate", tooltip="Doubled by a temporal upscaler."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, upscaler: UpscalerPart, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
+        device, video = compute_device(), video_of(latent)
+        network = upscaler.network.on(device)
+        statistics = video_vae.statistics.on(device)
+        upscaled = upscale_latent(network, statistics, video.to(device, upscaler.network.dtype)).float().cpu()
+        rate = frame_rate_of(latent) * (2 if upscaler.config.doubles_frames else 1)
+        pair = Streams(video=upscaled, audio=members(latent).audio)
+        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: rate}, rate)
