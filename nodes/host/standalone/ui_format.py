@@ -1,0 +1,177 @@
+"""API format → UI format: what ComfyUI's template browser shows (comfyui_host.md sections 7.1 and 7.3).
+
+By rule from the schemas: needs neither ComfyUI nor a browser, and gives the same file every time. Node positions
+follow the depth in the graph; seeds are fixed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from . import io
+from .inputs import Link, Slot, link_of, unfold
+from .schema import Registry, schema_of
+from .validate import Prompt, title_of
+
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+SEEDS = ("seed", "noise_seed")
+COLUMN, MARGIN, WIDTH, HEADER, SLOT_HEIGHT, GAP = 400, 60, 320, 60, 26, 60  # pixels
+NAMESPACE = uuid.UUID("6d2f6a3e-6a0e-4b53-9f0e-0f6f3a1c2b11")  # of ids that are made from names
+PACK = "openltx"  # id in the node registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wire:
+    """One link of the graph, with the number that it has in the file."""
+
+    number: int
+    source: Link
+    target: str
+    slot: int  # among the sockets of the target
+    io_type: str
+
+    def row(self) -> list[Any]:
+        return [self.number, int(self.source.node_id), self.source.index, int(self.target), self.slot, self.io_type]
+
+
+def ui_workflow(prompt: Prompt, registry: Registry, *, name: str) -> dict[str, Any]:
+    """`prompt` in UI format 0.4. All its nodes must be of the registry, and their ids whole numbers.
+
+    name: what the workflow's own id is made from.
+    """
+    slots = {node_id: _slots(entry, registry) for node_id, entry in prompt.items()}
+    wires = _wires(prompt, slots, registry)
+    places = _places(prompt, slots)
+    return {
+        "id": str(uuid.uuid5(NAMESPACE, name)),
+        "revision": 0,
+        "last_node_id": max(int(node_id) for node_id in prompt),
+        "last_link_id": len(wires),
+        "nodes": [
+            _node(node_id, entry, order, registry, slots[node_id], wires, places[node_id])
+            for order, (node_id, entry) in enumerate(prompt.items())
+        ],
+        "links": [wire.row() for wire in wires],
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def _slots(entry: Mapping[str, Any], registry: Registry) -> list[Slot]:
+    """The node's inputs in the order of the interface: required ones, then optional ones."""
+    found = unfold(schema_of(registry[entry["class_type"]]).inputs, entry["inputs"]).slots
+    return sorted(found, key=lambda slot: slot.given.optional)
+
+
+def _is_widget(given: io.BaseInput) -> bool:
+    return given.io_type in WIDGET_TYPES and not getattr(given, "force_input", None)
+
+
+def _sockets(entry: Mapping[str, Any], slots: list[Slot]) -> list[Slot]:
+    """Inputs that the file shows as sockets: pure ones, and widgets that are linked."""
+    return [slot for slot in slots if not _is_widget(slot.given) or link_of(entry["inputs"].get(slot.name)) is not None]
+
+
+def _wires(prompt: Prompt, slots: Mapping[str, list[Slot]], registry: Registry) -> list[_Wire]:
+    wires: list[_Wire] = []
+    for node_id, entry in prompt.items():
+        for index, slot in enumerate(_sockets(entry, slots[node_id])):
+            source = link_of(entry["inputs"].get(slot.name))
+            if source is not None:
+                io_type = schema_of(registry[prompt[source.node_id]["class_type"]]).outputs[source.index].io_type
+                wires.append(_Wire(number=len(wires) + 1, source=source, target=node_id, slot=index, io_type=io_type))
+    return wires
+
+
+def _node(
+    node_id: str,
+    entry: Mapping[str, Any],
+    order: int,
+    registry: Registry,
+    slots: list[Slot],
+    wires: list[_Wire],
+    place: tuple[int, int],
+) -> dict[str, Any]:
+    schema = schema_of(registry[entry["class_type"]])
+    incoming = {wire.slot: wire.number for wire in wires if wire.target == node_id}
+    sockets = _sockets(entry, slots)
+    node = {
+        "id": int(node_id),
+        "type": schema.node_id,
+        "pos": list(place),
+        "size": [WIDTH, _height(entry, slots, len(schema.outputs))],
+        "flags": {},
+        "order": order,
+        "mode": 0,
+        "inputs": [_input(slot, incoming.get(index)) for index, slot in enumerate(sockets)],
+        "outputs": [
+            {
+                "name": output.display_name or output.id or output.io_type,
+                "type": output.io_type,
+                "links": [wire.number for wire in wires if wire.source == Link(node_id=node_id, index=index)],
+            }
+            for index, output in enumerate(schema.outputs)
+        ],
+        "properties": {"Node name for S&R": schema.node_id, "cnr_id": PACK},
+        "widgets_values": _widget_values(entry, slots),
+    }
+    title = title_of(entry)
+    return node if title is None else {**node, "title": title}
+
+
+def _input(slot: Slot, link: int | None) -> dict[str, Any]:
+    socket: dict[str, Any] = {"name": slot.name, "type": slot.given.io_type, "link": link}
+    if _is_widget(slot.given):
+        socket["widget"] = {"name": slot.name}
+    return socket | ({"shape": 7} if slot.given.optional else {})
+
+
+def _widget_values(entry: Mapping[str, Any], slots: list[Slot]) -> list[Any]:
+    """One value a widget, linked ones too; after a seed what happens to it after a run, after an upload its kind."""
+    values: list[Any] = []
+    for slot in slots:
+        if not _is_widget(slot.given):
+            continue
+        raw = entry["inputs"].get(slot.name)
+        values.append(_default(slot.given) if raw is None or link_of(raw) is not None else raw)
+        if getattr(slot.given, "control_after_generate", None) or slot.given.id in SEEDS:
+            values.append("fixed")
+        if getattr(slot.given, "upload", None):
+            values.append("image")
+    return values
+
+
+def _default(given: io.BaseInput) -> Any:
+    options = getattr(given, "options", None)
+    default = getattr(given, "default", None)
+    return options[0] if default is None and options else default
+
+
+def _height(entry: Mapping[str, Any], slots: list[Slot], outputs: int) -> int:
+    widgets = sum(_is_widget(slot.given) for slot in slots)
+    return HEADER + SLOT_HEIGHT * (max(len(_sockets(entry, slots)), outputs) + widgets)
+
+
+def _places(prompt: Prompt, slots: Mapping[str, list[Slot]]) -> dict[str, tuple[int, int]]:
+    """Left to right by depth, top to bottom in the order of the file."""
+    depths: dict[str, int] = {}
+
+    def depth(node_id: str) -> int:
+        if node_id not in depths:
+            sources = [link_of(value) for value in prompt[node_id]["inputs"].values()]
+            depths[node_id] = 1 + max((depth(link.node_id) for link in sources if link is not None), default=-1)
+        return depths[node_id]
+
+    filled: Counter[int] = Counter()
+    places = {}
+    for node_id, entry in prompt.items():
+        column = depth(node_id)
+        places[node_id] = (MARGIN + COLUMN * column, MARGIN + filled[column])
+        filled[column] += _height(entry, slots[node_id], outputs=4) + GAP
+    return places

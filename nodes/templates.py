@@ -1,0 +1,33 @@
+"""Makes the UI templates from the API workflows: `python -m openltx.nodes.templates`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from .host.standalone.schema import Registry
+from .host.standalone.ui_format import ui_workflow
+from .host.standalone.workflow import read_workflow
+
+WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
+
+
+def templates(registry: Registry) -> dict[Path, str]:
+    """The text of every template by its path."""
+    return {
+        WORKFLOWS / path.name: json.dumps(ui_workflow(read_workflow(path), registry, name=path.stem), indent=1) + "\n"
+        for path in sorted((WORKFLOWS / "api").glob("*.json"))
+    }
+
+
+def main() -> None:
+    from .host.standalone.schema import registry_of
+    from .registry import NODES
+
+    for path, text in templates(registry_of(NODES)).items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""UI templates: made from the API files, consistent in themselves, and never stale."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from openltx.api import load_workflow, workflow_names
+from openltx.nodes.host.standalone.inputs import link_of
+from openltx.nodes.host.standalone.schema import registry_of
+from openltx.nodes.registry import NODES
+from openltx.nodes.templates import templates
+
+REGISTRY = registry_of(NODES)
+MADE = {path.stem: (path, text) for path, text in templates(REGISTRY).items()}
+
+
+def test_every_recipe_has_its_template() -> None:
+    assert sorted(MADE) == workflow_names()
+    for path, text in MADE.values():
+        assert path.read_text(encoding="utf-8") == text, f"{path} is stale: run python -m openltx.nodes.templates"
+
+
+@pytest.mark.parametrize("name", workflow_names())
+def test_links_agree_in_three_places_and_nothing_is_lost(name: str) -> None:
+    ui, api = json.loads(MADE[name][1]), load_workflow(name)
+    nodes: dict[int, dict[str, Any]] = {node["id"]: node for node in ui["nodes"]}
+    assert sorted(nodes) == sorted(map(int, api))
+    for number, source, output, target, slot, io_type in ui["links"]:
+        assert nodes[source]["outputs"][output]["type"] == io_type
+        assert number in nodes[source]["outputs"][output]["links"]
+        socket = nodes[target]["inputs"][slot]
+        assert socket["link"] == number
+        assert link_of(api[str(target)]["inputs"][socket["name"]]) is not None
+    linked = sum(link_of(value) is not None for node in api.values() for value in node["inputs"].values())
+    assert linked == len(ui["links"])
+    for node_id, entry in api.items():
+        values = [value for value in entry["inputs"].values() if link_of(value) is None]
+        shown = nodes[int(node_id)]["widgets_values"]
+        assert all(value in shown for value in values)
+
+
+def test_nodes_do_not_lie_on_each_other() -> None:
+    for _, text in MADE.values():
+        boxes = [(*node["pos"], *node["size"]) for node in json.loads(text)["nodes"]]
+        for index, (x, y, w, h) in enumerate(boxes):
+            for other_x, other_y, other_w, other_h in boxes[:index]:
+                apart = x + w <= other_x or other_x + other_w <= x or y + h <= other_y or other_y + other_h <= y
+                assert apart
