@@ -35,19 +35,19 @@ QUIET = {"vocoder.vocoder.conv_post.weight": 0.01, "vae.decoder.conv_out.conv.we
 SILENT = "vocoder.bwe_generator.conv_post.weight"
 
 
-def networks() -> dict[str, nn.Module]:
+def networks(of: sizes.Sizes = sizes.SHIPPED) -> dict[str, nn.Module]:
     """Every network of the checkpoint, by its prefix in the file."""
     return {
-        DIFFUSION: Transformer(sizes.TRANSFORMER),
-        f"{DIFFUSION}video_embeddings_connector.": Connector(sizes.VIDEO_CONNECTOR),
-        f"{DIFFUSION}audio_embeddings_connector.": Connector(sizes.AUDIO_CONNECTOR),
-        "text_embedding_projection.": SeparateProjection(sizes.PROJECTION),
-        "text_encoder.model.": Gemma3(sizes.TEXT),
-        "vae.encoder.": VideoEncoder(sizes.VIDEO_ENCODER),
-        "vae.decoder.": VideoDecoder(sizes.VIDEO_DECODER),
-        "audio_vae.encoder.": AudioEncoder(sizes.AUDIO_VAE),
-        "audio_vae.decoder.": AudioDecoder(sizes.AUDIO_VAE),
-        "vocoder.": BandwidthExtensionVocoder(sizes.VOCODER),
+        DIFFUSION: Transformer(of.transformer),
+        f"{DIFFUSION}video_embeddings_connector.": Connector(of.video_connector),
+        f"{DIFFUSION}audio_embeddings_connector.": Connector(of.audio_connector),
+        "text_embedding_projection.": SeparateProjection(of.projection),
+        "text_encoder.model.": Gemma3(of.text),
+        "vae.encoder.": VideoEncoder(of.video_encoder),
+        "vae.decoder.": VideoDecoder(of.video_decoder),
+        "audio_vae.encoder.": AudioEncoder(of.audio_vae),
+        "audio_vae.decoder.": AudioDecoder(of.audio_vae),
+        "vocoder.": BandwidthExtensionVocoder(of.vocoder),
     }
 
 
