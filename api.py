@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -14,9 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
+from .package_version import version
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.runtime import Observer
+
+__all__ = ["RunResult", "load_workflow", "prepared", "run", "version", "workflow_names"]
 
 WORKFLOWS = Path(__file__).parent / "workflows" / "api"
 Workflow = str | os.PathLike[str] | Mapping[str, Any]
@@ -38,6 +40,7 @@ def run(
     settings: Mapping[str, str] | None = None,
     models: Sequence[str | os.PathLike[str]] = (),
     device: str | None = None,
+    metadata: bool = True,
     observer: Observer | None = None,
     stop: threading.Event | None = None,
     **inputs: Any,
@@ -48,18 +51,21 @@ def run(
     workflow exposes, by option name (`-` written as `_`). settings: {"NODE.INPUT": "VALUE"} for every other input,
     NODE an id or a unique title. output: the file to write, for a workflow with one output node; otherwise files are
     numbered in output_folder (default: ./output, made when missing). models: folders in ComfyUI's layout. device:
-    "cpu", "cuda", …; default: an accelerator if there is one.
+    "cpu", "cuda", …; default: an accelerator if there is one. metadata: whether saved files carry the workflow and the
+    run manifest.
     Raises ValueError, one line a problem, for whatever the user can mend; nothing is written then.
     """
+    from .nodes.core import CORE_NODES
     from .nodes.host.standalone import executor, schema
     from .nodes.host.standalone.settings import Settings, model_folders_below
     from .nodes.registry import NODES
 
-    registry = schema.registry_of(NODES)
+    registry = schema.registry_of([*NODES, *CORE_NODES])
     prompt = prepared(load_workflow(workflow), registry, inputs, settings or {}, output)
     roots, device = _model_roots(models), _usable(device)
     with _place(output, output_folder) as folder:
-        place = Settings(output_folder=folder, model_folders=model_folders_below(*roots), device=device)
+        model_folders = model_folders_below(*roots)
+        place = Settings(output_folder=folder, model_folders=model_folders, device=device, metadata=metadata)
         results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
         shown = {node_id: result.ui for node_id, result in results.items()}
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
@@ -95,7 +101,6 @@ def prepared(
     output: str | os.PathLike[str] | None,
 ) -> dict[str, Any]:
     """The workflow with the user's inputs in place. Raises ValueError for an input that does not exist."""
-    from .media.av_writer import check_target
     from .nodes.host.standalone.validate import output_nodes
 
     exposed = exposed_inputs(prompt)
@@ -104,9 +109,10 @@ def prepared(
     if unknown:
         raise ValueError(f"{unknown[0]}: no such option of this workflow; it has {', '.join(exposed) or 'none'}")
     if output is not None:
-        check_target(Path(output))
-        if len(output_nodes(prompt, registry)) != 1:
+        savers = output_nodes(prompt, registry)
+        if len(savers) != 1:
             raise ValueError(f"{output}: this workflow does not save exactly one file; give an output folder instead")
+        _check_output(Path(output), sound_alone=prompt[savers[0]]["class_type"] == "OpenLTXSaveAudio")
         if "container" in exposed:
             given["container"] = Path(output).suffix.lower().removeprefix(".")
     for name, value in given.items():
@@ -116,16 +122,11 @@ def prepared(
     return prompt
 
 
-def version() -> str:
-    """From the pyproject.toml beside this file (a checkout; ComfyUI installs nothing), else from the metadata."""
-    project = Path(__file__).with_name("pyproject.toml")
-    if project.is_file():
-        match = re.search(r'^version = "([^"]+)"', project.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        if match:
-            return match[1]
-    from importlib.metadata import version as installed
+def _check_output(target: Path, *, sound_alone: bool) -> None:
+    from .media.codecs import AUDIO_CONTAINERS, CONTAINERS
+    from .media.targets import check_file
 
-    return installed("openltx")
+    check_file(target, AUDIO_CONTAINERS if sound_alone else CONTAINERS)
 
 
 def _with(prompt: dict[str, Any], registry: Mapping[str, Any], option: str, target: str, value: Any) -> dict[str, Any]:

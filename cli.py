@@ -34,6 +34,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_conformance(commands)
     _add_bench(commands)
+    _add_reproduce(commands)
     return root
 
 
@@ -243,13 +244,41 @@ def _workflows(arguments: argparse.Namespace) -> int:
 
 
 def _add_inspect(commands: Commands) -> None:
-    command = _add(commands, "inspect", "show what a model is made of")
-    command.add_argument("--config", required=True, metavar="NAME", help="a published model, for instance ltx-2.3-22b")
+    command = _add(commands, "inspect", "show what a model file, or a published model, is made of")
+    command.add_argument("files", nargs="*", metavar="FILE", help="a model file, or a folder with its shards")
+    command.add_argument("--config", metavar="NAME", help="a published model, for instance ltx-2.3-22b")
+    command.add_argument("--hash", action="store_true", help="sha256 of each file; reads all of it")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_inspect)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    if bool(arguments.files) == bool(arguments.config):
+        raise ValueError("inspect: expected either files or --config NAME; see 'openltx inspect --help'")
+    return _inspect_published(arguments) if arguments.config else _inspect_files(arguments)
+
+
+def _inspect_files(arguments: argparse.Namespace) -> int:
+    """One report a file; a file that is none costs one line and the exit code, not the other reports."""
+    from .model_loaders.inspect import inspect_file
+
+    rows: list[dict[str, Any]] = []
+    for file in arguments.files:
+        try:
+            report = inspect_file(file, sha256=arguments.hash)
+        except ValueError as error:
+            rows.append({"path": file, "error": str(error)})
+            print(f"openltx: {error}", file=sys.stderr)
+            continue
+        rows.append(report.as_json())
+        if not arguments.json:
+            print("\n".join(report.lines()))
+    if arguments.json:
+        print(json.dumps({"files": rows}))
+    return USERS if any("error" in row for row in rows) else DONE
+
+
+def _inspect_published(arguments: argparse.Namespace) -> int:
     from .model_loaders.inspect import structure
 
     rows = structure(arguments.config)
@@ -304,7 +333,7 @@ def _conformance(arguments: argparse.Namespace) -> int:
 
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
-    command.add_argument("name", choices=("demo",))
+    command.add_argument("name", choices=("demo", "networks", "media"))
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_bench)
 
@@ -317,6 +346,30 @@ def _bench(arguments: argparse.Namespace) -> int:
         raise ValueError("bench: the benchmarks are not in the installed package; run it in a clone of the repository")
     command = [sys.executable, str(script), *(["--json"] if arguments.json else [])]
     return subprocess.run(command, check=False).returncode
+
+
+# reproduce
+
+
+def _add_reproduce(commands: Commands) -> None:
+    command = _add(commands, "reproduce", "run again what made a file, and compare")
+    command.add_argument("file", metavar="FILE", help="a file that openltx or one of its nodes saved")
+    command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
+    command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument("--json", action="store_true")
+    command.set_defaults(run=_reproduce)
+
+
+def _reproduce(arguments: argparse.Namespace) -> int:
+    from .reproduce import reproduce
+
+    found = reproduce(Path(arguments.file), models=arguments.models, device=arguments.device)
+    if arguments.json:
+        print(json.dumps(asdict(found)))
+    else:
+        print("the same frames and samples" if found.same else "other frames or samples")
+        print("\n".join(f"  {line}" for line in found.differences) or "  same versions, machine, settings and models")
+    return DONE if found.same else OURS
 
 
 if __name__ == "__main__":

@@ -1,36 +1,66 @@
 """Writes frames and sound into one file as they come, with memory independent of the clip's length.
 
-H.264 (BT.709, limited range) and AAC, at the exact frame rate and the sound's own sample rate (spec media_io.md 3.1,
-with its truncated frame rate and its unequal durations mended: the sound is cut or padded to the video's length).
+By default H.264 (BT.709, limited range) and AAC, at the exact frame rate and the sound's own sample rate (spec
+media_io.md 3.1, with its truncated frame rate and its unequal durations mended: the sound is cut or padded to the
+video's length unless it is to keep its own).
 """
 
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fractions import Fraction
+from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import av
-import numpy as np
-import torch
 from torch import Tensor
 
-from .colour import rgb_to_i420
+from .codecs import (
+    AUDIO_CONTAINERS,
+    AUTO,
+    CONTAINERS,
+    ColourTags,
+    ContainerKind,
+    VideoCodec,
+    audio_codec,
+    check_present,
+    video_codec,
+    worker_threads,
+)
+from .pixels import pictures
+from .sound import Read, SoundTrack, reader
+from .targets import check_file, whole_file
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
 
-CONTAINERS = {".mp4": "mp4", ".mov": "mov", ".mkv": "matroska"}
-CRF, PRESET = "19", "veryfast"
-SAMPLES_A_BLOCK = 1 << 16
+SoundLength = Literal["video", "own"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a file is encoded. Names are those of codecs.py, "auto" takes the container's default.
+
+    quality: in the codec's own figure (crf: smaller is better), None for its default. sound_length: "video" cuts the
+    sound, or pads it with silence, to the video's length; "own" leaves it as long as it is.
+    """
+
+    video: str = AUTO
+    audio: str = AUTO
+    quality: int | None = None
+    sound_length: SoundLength = "video"
 
 
 def exact_rate(frame_rate: float | Fraction) -> Fraction:
-    """23.976 -> 24000/1001, 24.0 -> 24: the broadcast rate within 0.001, else the nearest simple fraction."""
+    """23.976 -> 24000/1001, 24.0 -> 24: the broadcast rate within 0.001, else the nearest simple fraction.
+
+    Raises ValueError unless it is above 0 and at most 1000.
+    """
+    if not (isfinite(frame_rate) and 0 < frame_rate <= 1000):
+        raise ValueError(f"frame rate: expected a number above 0 and at most 1000, found {frame_rate}")
     if isinstance(frame_rate, Fraction):
         return frame_rate
     whole = round(frame_rate)
@@ -45,110 +75,123 @@ def write_av(
     frames: Iterable[Tensor],
     *,
     frame_rate: float | Fraction,
-    waveform: Tensor | None = None,
+    waveform: Tensor | Read | None = None,
     sample_rate: int = 48000,
+    encoding: Encoding | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write chunks of frames and a stereo waveform to `path`; returns `path`.
+    """Write chunks of frames and stereo sound to `path`, whose suffix names the container; returns `path`.
 
-    frames: tensors (f, H, W, 3) float in [0, 1], H and W even; waveform (2, samples) float in [-1, 1], cut or padded
-    with silence to the video's length. The file appears whole or not at all: it is written under a temporary name in
-    the same folder and renamed. Raises ValueError for a container that is not known, a folder that cannot be written,
-    and no frames.
+    frames: tensors (f, H, W, 3) float in [0, 1] (scene-linear Rec.709 for the codec h265_hlg), H and W even; waveform
+    (2, samples) float in [-1, 1], or a function of time (first sample, count) -> (2, up to count) that is called in
+    order, while frames come. tags: texts for the file, left out by GIF and WebP, which have no room for them. The file
+    appears whole or not at all.
+    Raises ValueError for a container, codec or quality that is not known or does not go together, a folder that cannot
+    be written, no frames, and frames that change their size.
     """
     check_target(path)
-    if waveform is not None and (waveform.ndim != 2 or waveform.shape[0] != 2):
-        raise ValueError(f"waveform: expected (2, samples), found {tuple(waveform.shape)}")
-    rate = exact_rate(frame_rate)
-    with _whole_or_nothing(path) as temporary:
-        with av.open(str(temporary), "w", format=CONTAINERS[path.suffix.lower()]) as container:
-            # Every stream must exist before the first packet is muxed.
-            audio = None if waveform is None else container.add_stream("aac", rate=sample_rate, layout="stereo")
-            count = _write_frames(container, frames, rate)
-            if audio is not None and waveform is not None:
-                samples = round(count / rate * sample_rate)
-                _write_audio(container, audio, fit_length(waveform, samples), sample_rate)
+    suffix, encoding = path.suffix.lower(), encoding or Encoding()
+    codec, rate = video_codec(encoding.video, suffix), exact_rate(frame_rate)
+    sound = None if waveform is None else (audio_codec(encoding.audio, suffix, sample_rate), reader(waveform))
+    check_present(codec.encoder)
+    os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
+    with whole_file(path) as temporary, _opened(temporary, CONTAINERS[suffix], tags) as container:
+        # Every stream must exist before the first packet is muxed.
+        video = _VideoTrack(container, codec, rate, codec.encoder_options(encoding.quality))
+        track = None if sound is None else SoundTrack(container, *sound, sample_rate)
+        fits = encoding.sound_length == "video"
+        for chunk in frames:
+            video.write(chunk)
+            del chunk  # before the next one is made: two at a time would be twice the memory
+            if track is not None:
+                track.write_until(round(video.count / rate * sample_rate), pad=fits)
+        video.close()
+        if track is not None:
+            if not fits:
+                track.write_rest()
+            track.close()
+    return path
+
+
+def write_audio(
+    path: Path,
+    waveform: Tensor | Read,
+    *,
+    sample_rate: int,
+    codec: str = AUTO,
+    tags: Mapping[str, str] | None = None,
+) -> Path:
+    """Write stereo sound alone: .wav and .flac (16 bit), .opus, .m4a; arguments and errors as in `write_av`."""
+    check_file(path, AUDIO_CONTAINERS)
+    suffix = path.suffix.lower()
+    chosen, read = audio_codec(codec, suffix, sample_rate), reader(waveform)
+    with whole_file(path) as temporary, _opened(temporary, AUDIO_CONTAINERS[suffix], tags) as container:
+        track = SoundTrack(container, chosen, read, sample_rate)
+        track.write_rest()
+        track.close()
     return path
 
 
 def check_target(path: Path) -> None:
-    """ValueError, one line, unless a file of this name can be written; nothing is created that stays."""
-    if path.suffix.lower() not in CONTAINERS:
-        raise ValueError(f"{path}: expected a name ending in {', '.join(CONTAINERS)}; choose one of these")
-    if not path.parent.is_dir():
-        raise ValueError(f"{path.parent}: no such folder; create it or choose another output file")
-    if path.is_dir():
-        raise ValueError(f"{path}: is a folder; choose a file name")
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=".probe", dir=path.parent)
-    except OSError as error:
-        raise ValueError(
-            f"{path.parent}: cannot be written ({error.strerror}); choose another output folder"
-        ) from error
-    os.close(handle)
-    os.unlink(name)
+    """ValueError, one line, unless a video file of this name can be written; nothing is created that stays."""
+    check_file(path, CONTAINERS)
 
 
-def fit_length(waveform: Tensor, samples: int) -> Tensor:
-    """`waveform` (channels, n) cut, or padded with silence at the end, to `samples`."""
-    missing = max(0, samples - waveform.shape[1])
-    return torch.nn.functional.pad(waveform[:, :samples], (0, missing))
+def _opened(path: Path, kind: ContainerKind, tags: Mapping[str, str] | None) -> OutputContainer:
+    container = av.open(str(path), "w", format=kind.format, options=dict(kind.options))
+    if kind.tags:
+        container.metadata.update(tags or {})
+    return container
 
 
-@contextmanager
-def _whole_or_nothing(path: Path) -> Iterator[Path]:
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=f".partial{path.suffix}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+class _VideoTrack:
+    """The video stream of a file being written; it learns its size from the first frames."""
+
+    def __init__(self, container: OutputContainer, codec: VideoCodec, rate: Fraction, options: dict[str, str]) -> None:
+        self.container, self.codec, self.rate, self.count = container, codec, rate, 0
+        self.pictures = pictures(codec.pixels, codec.pixel_format)
+        self.stream: Any = container.add_stream(codec.encoder, rate=rate, options=options)
+        context: Any = self.stream.codec_context
+        context.pix_fmt, context.time_base = codec.pixel_format, 1 / rate
+        context.thread_count, context.thread_type = worker_threads(), "FRAME"
+        _tag(context, codec.tags)
+        if codec.encoder in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
+            context.codec_tag = "hvc1"  # Apple's players take no other
+
+    def write(self, chunk: Tensor) -> None:
+        self._settle_size(chunk)
+        for picture in self.pictures(chunk):
+            _tag(picture, self.codec.tags)
+            picture.pts, picture.time_base = self.count, 1 / self.rate
+            self._encode(picture)
+            self.count += 1
+
+    def close(self) -> None:
+        if not self.count:
+            raise ValueError("frames: expected at least one frame, found none")
+        self._encode(None)
+
+    def _settle_size(self, chunk: Tensor) -> None:
+        if chunk.ndim != 4 or chunk.shape[3] != 3:
+            raise ValueError(f"frames: expected (frames, height, width, 3), found {tuple(chunk.shape)}")
+        size = (chunk.shape[2], chunk.shape[1])
+        if not self.count:
+            self.stream.width, self.stream.height = size
+        elif size != (self.stream.width, self.stream.height):
+            raise ValueError(f"frames: expected {self.stream.width}x{self.stream.height}, found {size[0]}x{size[1]}")
+
+    def _encode(self, picture: av.VideoFrame | None) -> None:
+        try:
+            packets = self.stream.encode(picture)
+        except av.FFmpegError as error:
+            if self.codec.hardware:
+                raise ValueError(f"{self.codec.name}: this machine cannot encode with it ({error.strerror})") from error
+            raise
+        self.container.mux(packets)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _write_frames(container: OutputContainer, chunks: Iterable[Tensor], rate: Fraction) -> int:
-    stream: Any = None
-    count = 0
-    for chunk in chunks:
-        if stream is None:
-            stream = _video_stream(container, rate, height=chunk.shape[1], width=chunk.shape[2])
-        for codes in rgb_to_i420(torch.nan_to_num(chunk, nan=0.0, posinf=0.0, neginf=0.0)):
-            frame = av.VideoFrame.from_ndarray(codes, format="yuv420p")
-            frame.pts, frame.time_base = count, 1 / rate
-            container.mux(stream.encode(frame))
-            count += 1
-    if stream is None:
-        raise ValueError("frames: expected at least one frame, found none")
-    container.mux(stream.encode(None))
-    return count
-
-
-def _video_stream(container: OutputContainer, rate: Fraction, *, height: int, width: int) -> Any:
-    stream = container.add_stream("libx264", rate=rate, options={"crf": CRF, "preset": PRESET})
-    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-    stream.codec_context.time_base = 1 / rate
-    stream.codec_context.colorspace = 1  # BT.709
-    stream.codec_context.color_range = 1  # limited
-    return stream
-
-
-def _write_audio(container: OutputContainer, stream: Any, waveform: Tensor, rate: int) -> None:
-    clean = torch.nan_to_num(waveform.float(), nan=0.0, posinf=0.0, neginf=0.0).clamp(-1, 1)
-    codes = (clean * 32767).to(torch.int16).cpu().numpy()
-    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
-    for start in range(0, codes.shape[1], SAMPLES_A_BLOCK):
-        block = np.ascontiguousarray(codes[:, start : start + SAMPLES_A_BLOCK].T).reshape(1, -1)
-        frame = av.AudioFrame.from_ndarray(block, format="s16", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-        for converted in resampler.resample(frame):
-            container.mux(stream.encode(converted))
-    for converted in resampler.resample(None):
-        container.mux(stream.encode(converted))
-    container.mux(stream.encode(None))
+def _tag(target: Any, tags: ColourTags | None) -> None:
+    """Encoders read the colour from their context or, as ProRes does, from the pictures."""
+    if tags is not None:
+        target.color_primaries, target.color_trc = tags.primaries, tags.transfer
+        target.colorspace, target.color_range = tags.matrix, tags.range

@@ -38,8 +38,8 @@ def read_image(source: str | os.PathLike[str] | bytes) -> Pixels:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else Path(source)) as image:
             profile = image.info.get("icc_profile")
             rotated = _rotated(image)
-            return np.asarray(_to_srgb(_without_alpha(rotated), profile))
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            return np.asarray(to_srgb(_without_alpha(rotated), profile))
+    except (UnidentifiedImageError, OSError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name}: expected an image that Pillow can read, found none ({error})") from error
 
 
@@ -88,7 +88,8 @@ def _without_alpha(image: Image.Image) -> Image.Image:
     return image.convert(opaque[image.mode]) if image.mode in opaque else image
 
 
-def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """As RGB: by the colour profile where there is one that can be used (a warning tells otherwise), else plainly."""
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))

@@ -1,22 +1,25 @@
-"""A safetensors file seen through its header: names, shapes, dtypes, metadata; tensors are memory-mapped on demand."""
+"""A weights file seen through its header: names, shapes, dtypes, metadata; tensors are memory-mapped on demand."""
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from .safetensors_header import MAX_HEADER_BYTES, TORCH_NAMES, parse_header
+from .safetensors_header import TensorEntry as TensorEntry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MAX_HEADER_BYTES = 100 * 2**20
 LFS_MAGIC = b"version https://git-lfs"
+GGUF_MAGIC = b"GGUF"
+PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04")  # zip archives of torch.save, bare pickles
 
 
 class CheckpointError(ValueError):
@@ -24,22 +27,16 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TensorEntry:
-    """One row of a safetensors header."""
-
-    dtype: str  # safetensors spelling: "F32", "BF16", "F8_E4M3", …
-    shape: tuple[int, ...]
-    start: int  # bytes, counted from the end of the header
-    end: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One opened file. `entries` leaves out the `@…` tensors of golden cases: they are not weights."""
+    """One opened file. `entries` leaves out the `@…` tensors of golden cases: they are not weights.
+
+    data_start: byte of the file from which the offsets of `entries` count.
+    """
 
     path: Path
     metadata: dict[str, str]
     entries: dict[str, TensorEntry]
+    data_start: int = 0
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -66,9 +63,40 @@ class Checkpoint:
         return [name for name in self.entries if name.startswith(prefix)]
 
     def load(self, names: list[str]) -> dict[str, Tensor]:
-        """The named tensors, memory-mapped, in the dtype of the file, on the CPU."""
-        with open_tensors(self.path) as handle:
-            return {name: handle.get_tensor(name) for name in names}
+        """The named tensors, memory-mapped, in the dtype of the file, on the CPU.
+
+        Raises CheckpointError for a dtype that torch does not have, and when the file has changed since it was opened.
+        """
+        return {name: self._tensor(name) for name in names}
+
+    def _tensor(self, name: str) -> Tensor:
+        import torch
+
+        from .mapped import typed
+
+        entry = self.entries[name]
+        dtype = getattr(torch, TORCH_NAMES.get(entry.dtype, ""), None)
+        if dtype is None:
+            raise CheckpointError(
+                f"{self.path}: tensor {name}: no torch type for {entry.dtype}; use a file in another format"
+            )
+        start, end = self.data_start + entry.start, self.data_start + entry.end
+        return typed(self._mapped[start:end], dtype, entry.shape)
+
+    @cached_property
+    def _mapped(self) -> Tensor:
+        from .mapped import map_bytes
+
+        needed = self.data_start + max((entry.end for entry in self.entries.values()), default=0)
+        try:
+            mapped = map_bytes(self.path)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{self.path}: cannot be read ({error}); download it again") from error
+        if len(mapped) < needed:
+            raise CheckpointError(
+                f"{self.path}: expected {needed} bytes as when it was opened, found {len(mapped)}; load it again"
+            )
+        return mapped
 
 
 @contextmanager
@@ -80,68 +108,74 @@ def open_tensors(path: Path) -> Iterator[Any]:
 
 
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read the header of a safetensors file; no tensor data is touched.
+    """Read the header of a safetensors or GGUF file; no tensor data is touched.
 
-    Raises CheckpointError, one line, for: a missing file, a folder, a Git-LFS pointer, something that is no
-    safetensors file, a header longer than the file, a file shorter than its header says.
+    Raises CheckpointError, one line, for: a missing file, a folder, a Git-LFS pointer, a pickle, something that is
+    neither format, a header that is damaged in any way, a file that is shorter or longer than its header says.
     """
     file = Path(path)
-    header = _read_header(file)
-    metadata = header.pop("__metadata__", {})
-    entries = {
-        name: TensorEntry(
-            dtype=row["dtype"],
-            shape=tuple(row["shape"]),
-            start=row["data_offsets"][0],
-            end=row["data_offsets"][1],
-        )
-        for name, row in sorted(header.items(), key=lambda item: item[1]["data_offsets"][0])
-        if not name.startswith("@")
-    }
-    return Checkpoint(path=file, metadata=metadata, entries=entries)
+    size = _size(file)
+    with _opened(file) as stream:
+        start = stream.read(len(LFS_MAGIC))
+    _refuse_foreign(file, start, size)
+    if start.startswith(GGUF_MAGIC):
+        from .gguf.file import open_gguf  # it builds on this module
+
+        return open_gguf(file)
+    raw, data_bytes = _read_header(file, size)
+    try:
+        metadata, entries = parse_header(raw, data_bytes=data_bytes)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    weights = {name: entry for name, entry in entries.items() if not name.startswith("@")}
+    return Checkpoint(path=file, metadata=metadata, entries=weights, data_start=size - data_bytes)
 
 
-def _read_header(file: Path) -> dict[str, Any]:
-    if not file.exists():
+def _size(file: Path) -> int:
+    try:
+        exists, is_file = file.exists(), file.is_file()
+    except (OSError, ValueError) as error:  # a name that is too long, or with a zero byte
+        raise CheckpointError(f"{file!r}: no such file ({error}); check the path") from error
+    if not exists:
         raise CheckpointError(f"{file}: no such file; check the path, or see 'openltx download'")
-    if not file.is_file():
+    if not is_file:
         raise CheckpointError(f"{file}: expected a .safetensors file, found a folder")
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(max(9, len(LFS_MAGIC)))
-        if start.startswith(LFS_MAGIC):
-            raise CheckpointError(
-                f"{file}: a Git-LFS pointer of {size} bytes instead of weights; run 'git lfs pull' "
-                "in its repository or download the file itself"
-            )
-        if len(start) < 8:
-            raise CheckpointError(f"{file}: {size} bytes are too few for a safetensors file; download it again")
-        (length,) = struct.unpack("<Q", start[:8])
+    return file.stat().st_size
+
+
+def _opened(file: Path) -> BinaryIO:
+    try:
+        return file.open("rb")
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be opened ({error.strerror}); check its permissions") from error
+
+
+def _refuse_foreign(file: Path, start: bytes, size: int) -> None:
+    if start.startswith(LFS_MAGIC):
+        raise CheckpointError(
+            f"{file}: a Git-LFS pointer of {size} bytes instead of weights; run 'git lfs pull' "
+            "in its repository or download the file itself"
+        )
+    if start.startswith(PICKLES):
+        raise CheckpointError(
+            f"{file}: a pickle, not a safetensors file; pickles can run any code and are never opened, "
+            "get the .safetensors file"
+        )
+    if len(start) < 8:
+        raise CheckpointError(f"{file}: {size} bytes are too few for a safetensors file; download it again")
+
+
+def _read_header(file: Path, size: int) -> tuple[bytes, int]:
+    """The JSON text of a header and the number of bytes behind it."""
+    with _opened(file) as stream:
+        start = stream.read(9)
+        length = int.from_bytes(start[:8], "little")
         if length > MAX_HEADER_BYTES or length < 2 or start[8:9] not in (b"{", b""):
-            raise CheckpointError(f"{file}: not a safetensors file; weights are read from .safetensors only")
+            raise CheckpointError(f"{file}: not a safetensors file; weights are read from .safetensors and .gguf only")
         if 8 + length > size:
             raise CheckpointError(
                 f"{file}: its header claims {length} bytes, the file has {size}; the download is "
                 "incomplete, fetch it again"
             )
         stream.seek(8)
-        raw = stream.read(length)
-    return _parse_header(file, raw, data_bytes=size - 8 - length)
-
-
-def _parse_header(file: Path, raw: bytes, *, data_bytes: int) -> dict[str, Any]:
-    try:
-        header = json.loads(raw)
-        needed = max((row["data_offsets"][1] for name, row in header.items() if name != "__metadata__"), default=0)
-    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise CheckpointError(
-            f"{file}: not a safetensors file (its header is no valid JSON table); weights are read from "
-            ".safetensors only"
-        ) from error
-    if needed > data_bytes:
-        raise CheckpointError(
-            f"{file}: truncated: {needed} bytes of tensors expected, {data_bytes} found; the download is "
-            "incomplete, fetch it again"
-        )
-    assert isinstance(header, dict)
-    return header
+        return stream.read(length), size - 8 - length

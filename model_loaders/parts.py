@@ -20,10 +20,12 @@ from ..networks.video_vae.statistics import PerChannelStatistics
 from ..networks.video_vae.tiled import AnyVideoDecoder
 from ..networks.vocoder import Vocoder
 from .audio_vae import audio_vae_config, load_audio_decoder, load_audio_encoder
-from .checkpoint import open_checkpoint
+from .checkpoint import Checkpoint, open_checkpoint
+from .detection import detect_checkpoint
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler
+from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
-from .text_encoder import TextEncoder, load_text_encoder
+from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
@@ -49,6 +51,11 @@ class Lazy(Generic[Loaded]):
         self._load = load
         self._loaded: Loaded | None = None
 
+    @property
+    def source(self) -> Callable[[], Loaded]:
+        """Reads the network anew."""
+        return self._load
+
     def on(self, device: torch.device) -> Loaded:
         """The network on `device`, in the dtype that was chosen for it."""
         if self._loaded is None:
@@ -59,7 +66,10 @@ class Lazy(Generic[Loaded]):
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of a model: of which generation it is (None: its file does not tell), and from which file."""
+    """A piece of a model: of which generation it is, and from which file.
+
+    generation: "2", "2.3", "2.5", "2.3 or 2.5" where the file fits both, None where it does not tell.
+    """
 
     generation: str | None
     path: Path
@@ -67,10 +77,16 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionModel(Part):
-    """The transformer, and what its configuration tells about latents."""
+    """The transformer, and what its configuration tells about latents.
+
+    weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
+    """
 
     transformer: Lazy[Transformer] = field(repr=False)
     config: TransformerConfig = field(repr=False)
+    weight_format: str = ""
+    loras: tuple[LoraUse, ...] = ()
+    clean: Callable[[], Transformer] | None = field(default=None, repr=False)
 
     @property
     def video_channels(self) -> int:
@@ -145,19 +161,27 @@ def open_parts(
 
 
 def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = torch_operations) -> DiffusionModel:
-    """The transformer of a checkpoint or of a file of its own."""
+    """The transformer of a checkpoint or of a file of its own, plain or quantised, safetensors or GGUF.
+
+    Quantised weights stay as they are and are dequantised in each call; the log says so when they are read.
+    """
     file = open_checkpoint(path)
     return DiffusionModel(
         generation=generation_of_transformer(file),
         path=file.path,
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
         config=transformer_config(file),
+        weight_format=detect_checkpoint(file).weight_format,
     )
 
 
 def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype) -> TextPart:
-    """Gemma, projection and connectors: the encoder's file or folder, and the file with the transformer."""
+    """Gemma, projection and connectors: the encoder's file or folder, and the file with the transformer.
+
+    Raises CheckpointError, one line, where they do not belong together or a piece is missing in both.
+    """
     file = open_checkpoint(checkpoint)
+    refuse_incomplete_text(encoder, file)
     load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
     return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype))
 
@@ -167,7 +191,7 @@ def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:
     file = open_checkpoint(path)
     video_vae_config(file)  # a bad file shows here, not after a long run
     return VideoPart(
-        generation=None,
+        generation=_generation(file),
         path=file.path,
         encoder=Lazy(partial(load_video_encoder, file), dtype),
         decoder=Lazy(partial(load_any_video_decoder, file), dtype),
@@ -180,7 +204,7 @@ def open_audio(path: StrPath) -> AudioPart:
     file = open_checkpoint(path)
     audio_vae_config(file)
     return AudioPart(
-        generation=None,
+        generation=_generation(file),
         path=file.path,
         encoder=Lazy(partial(load_audio_encoder, file), torch.float32),
         decoder=Lazy(partial(load_audio_decoder, file), torch.float32),
@@ -200,9 +224,20 @@ def open_upscaler(path: StrPath, *, dtype: torch.dtype) -> UpscalerPart:
 
 
 def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> None:
-    """ValueError, one line that names both, when something of another generation meets `expected`."""
-    if None not in (expected.generation, found_generation) and found_generation != expected.generation:
+    """ValueError, one line that names both, when something of another generation meets `expected`.
+
+    A generation may be two that a file's header cannot tell apart, "2.3 or 2.5": they fit where one of them does.
+    """
+    if None in (expected.generation, found_generation):
+        return
+    if not set(str(expected.generation).split(" or ")) & set(str(found_generation).split(" or ")):
         raise ValueError(
             f"{what}: expected LTX-{expected.generation} like {expected.path.name}, found LTX-{found_generation}; "
             "use parts of one generation"
         )
+
+
+def _generation(file: Checkpoint) -> str | None:
+    """As far as the header tells; None where it fits several or is of no kind that we know."""
+    found = detect_checkpoint(file).generation
+    return found if found.startswith("2") else None

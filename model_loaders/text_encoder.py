@@ -18,13 +18,25 @@ from ..networks.text.gemma3 import Gemma3
 from ..networks.text.gemma4 import Gemma4
 from ..networks.text.gemma_config import GemmaConfig
 from .checkpoint import Checkpoint, CheckpointError
+from .detection import detect_checkpoint
 from .encoder_files import EncoderFiles, find_encoder
 from .gemma_config import gemma3_config, gemma4_config
 from .quantisation.weights import assemble_plain, plain_weights
 from .text_conditioning import ConditioningCache, TextConditioning
-from .text_projection import generation, load_connector, load_projection, model_version, source_gemma_version
+from .text_projection import (
+    Modality,
+    find_connector,
+    find_projection,
+    generation,
+    load_connector,
+    load_projection,
+    model_version,
+    source_gemma_version,
+)
 from .tokenizer import PromptTokenizer
 
+ENCODER_2_5 = "gemma4-12b-ltx-v1"
+MODALITIES: tuple[Modality, ...] = ("video", "audio")
 DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
 
 
@@ -151,9 +163,21 @@ def decoder_config(encoder: EncoderFiles) -> GemmaConfig:
     return gemma4_config(encoder.config) if encoder.is_gemma4 else gemma3_config(encoder.config)
 
 
+def refuse_incomplete_text(encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> None:
+    """What `load_text_encoder` would refuse, as far as headers tell: at once instead of at the first prompt."""
+    encoder = find_encoder(checkpoint.path if encoder_path is None else Path(encoder_path))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loading says it again
+        refuse_other_encoder(encoder, checkpoint)
+    files = (checkpoint, *encoder.files)
+    find_projection(files)
+    for modality in MODALITIES:
+        find_connector(files, modality)
+
+
 def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
     """Raise CheckpointError when the checkpoint was trained with another encoder (text.md section 1.5)."""
-    expected = source_gemma_version(checkpoint)
+    expected = source_gemma_version(checkpoint) or _encoder_by_tensors(checkpoint)
     found = encoder.gemma_version
     if expected is not None:
         if found != expected:
@@ -171,6 +195,12 @@ def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
             f"{encoder.path}: {checkpoint.path.name} expects the text encoder gemma3, found {encoder.model_type}; "
             "use Gemma 3 12B with LTX-2 and LTX-2.3"
         )
+
+
+def _encoder_by_tensors(checkpoint: Checkpoint) -> str | None:
+    """Files without metadata (GGUF, repacks) tell LTX-2.5 by their tensors, and it has one encoder only."""
+    undeclared = not model_version(checkpoint) and detect_checkpoint(checkpoint).generation == "2.5"
+    return ENCODER_2_5 if undeclared else None
 
 
 def _identity(path: Path) -> Hashable:

@@ -15,6 +15,9 @@ from ..networks.operations import Operations, torch_operations
 from ..networks.transformer import RopeConfig, StreamConfig, Transformer, TransformerConfig
 from .assemble import assign, build_on_meta, refuse_mismatch, strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .operations import stored_operations
+from .quantisation.weights import Weights, plain_weights
+from .stored import assign_stored
 
 PREFIXES = ("model.diffusion_model.", "diffusion_model.", "")
 CONNECTORS = ("video_embeddings_connector.", "audio_embeddings_connector.")
@@ -51,20 +54,25 @@ ASSERTED: dict[str, tuple[Any, ...]] = {
 def load_transformer(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> Transformer:
     """The transformer of a file, its parameters memory-mapped in the dtypes of the file, on the CPU.
 
+    operations: torch's plain layers, or a host's. With the plain ones the linear layers of the blocks of a quantised
+    file keep their weights in stored form, and dequantise them in each call; a host's take plain files only.
     Raises CheckpointError for a file without one, for unsupported configuration values, for missing, unknown or
-    misshapen tensors, and for quantised ones where `operations` are the plain layers of torch.
+    misshapen tensors, and for quantised ones where a host's layers are asked for.
     """
-    config = transformer_config(checkpoint)
-    tensors = transformer_tensors(checkpoint)
-    network = build_on_meta(lambda: Transformer(config, operations=operations))
-    shapes = {name: checkpoint.entries[key].shape for name, key in tensors.items()}
+    config, weights = transformer_config(checkpoint), _weights(checkpoint)
+    if weights.is_quantised and operations is not torch_operations:
+        _refuse_quantised(weights)
+    chosen = stored_operations if weights.is_quantised else operations
+    network = build_on_meta(lambda: Transformer(config, operations=chosen))
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = weights.shapes_for(expected)
     if len(shapes.get(KEYFRAMES, ())) == 1:  # some conversions drop the leading 1
         shapes[KEYFRAMES] = (1, *shapes[KEYFRAMES])
-    if operations is torch_operations:
-        _refuse_quantised(checkpoint, tensors)
     refuse_mismatch(network, shapes, checkpoint, "transformer")
-    loaded = checkpoint.load(list(tensors.values()))
-    return assign(network, {name: loaded[key].reshape(shapes[name]) for name, key in tensors.items()})
+    if weights.is_quantised:
+        return assign_stored(network, weights, shapes, below=BLOCK)
+    loaded = checkpoint.load(list(weights.tensors.values()))
+    return assign(network, {name: loaded[key].reshape(shapes[name]) for name, key in weights.tensors.items()})
 
 
 def transformer_tensors(checkpoint: Checkpoint) -> dict[str, str]:
@@ -250,17 +258,19 @@ def _fields(checkpoint: Checkpoint) -> _Fields:
 
 
 def _tensors(checkpoint: Checkpoint) -> _Tensors:
-    shapes = {name: checkpoint.entries[key].shape for name, key in transformer_tensors(checkpoint).items()}
-    return _Tensors(str(checkpoint.path), shapes)
+    return _Tensors(str(checkpoint.path), _weights(checkpoint).shapes)
 
 
-def _refuse_quantised(checkpoint: Checkpoint, tensors: Mapping[str, str]) -> None:
-    found = sorted({checkpoint.entries[key].dtype for key in tensors.values()} - set(PLAIN_DTYPES))
-    if found:
-        raise CheckpointError(
-            f"{checkpoint.path}: expected weights in {', '.join(PLAIN_DTYPES)}, found {', '.join(found)}; "
-            "quantised weights need operations that know their format"
-        )
+def _weights(checkpoint: Checkpoint) -> Weights:
+    return plain_weights(checkpoint, transformer_tensors(checkpoint))
+
+
+def _refuse_quantised(weights: Weights) -> None:
+    found = sorted({weights.file.entries[key].dtype for key in weights.tensors.values()} - set(PLAIN_DTYPES))
+    raise CheckpointError(
+        f"{weights.file.path}: expected weights in {', '.join(PLAIN_DTYPES)}, found {', '.join(found)}; "
+        "quantised weights need operations that know their format"
+    )
 
 
 def _prefix(checkpoint: Checkpoint) -> str:

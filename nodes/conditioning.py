@@ -58,18 +58,26 @@ def contexts_of(conditioning: Conditioning, model: DiffusionModel, name: str) ->
         raise ValueError(f"{name}: expected one conditioning entry, found {len(conditioning)}; encode a single prompt")
     contexts, options = conditioning[0]
     refuse_mixed(model, options.get(GENERATION, model.generation), name)
-    widths = _context_widths(model)
+    widths = _context_widths(model, contexts.shape[-1])
     if contexts.shape[-1] != sum(widths):
         raise ValueError(
             f"{name}: expected contexts of width {' + '.join(map(str, widths))} for {model.path.name}, found "
             f"{contexts.shape[-1]}; encode the prompt with the text encoder of this model"
         )
     video, audio = contexts.split(widths, dim=-1)
-    return Streams(video=video.contiguous(), audio=audio.contiguous())
+    return Streams(
+        video=None if model.config.video is None else video.contiguous(),
+        audio=None if model.config.audio is None else audio.contiguous(),
+    )
 
 
-def _context_widths(model: DiffusionModel) -> tuple[int, int]:
+def _context_widths(model: DiffusionModel, found: int) -> tuple[int, int]:
+    """Of a model with one stream, the other one's part is whatever is left: its text encoder still gives both."""
     config = model.config
-    assert config.video is not None
-    assert config.audio is not None
-    return config.caption_channels or config.video.width, config.caption_channels or config.audio.width
+    video, audio = (
+        None if stream is None else config.caption_channels or stream.width for stream in (config.video, config.audio)
+    )
+    return (
+        max(found - (audio or 0), 0) if video is None else video,
+        max(found - (video or 0), 0) if audio is None else audio,
+    )

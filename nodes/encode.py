@@ -10,9 +10,10 @@ from torch import Tensor
 from ..media.images import prepare_clip
 from ..model_loaders.parts import AudioPart, VideoPart
 from ..networks.audio_vae import encode_audio
-from ..samplers.shapes import nearest_size, pixel_frames, snap_frames
+from ..samplers.conditioning import fit_audio_latent
+from ..samplers.shapes import audio_latent_frames, nearest_size, pixel_frames, snap_frames, snap_size
 from .host.api import compute_device, io, warn_user
-from .latents import FRAME_RATE
+from .latents import FRAME_RATE, Latent, frame_rate_of, video_of
 
 
 class EncodeVideo(io.ComfyNode):
@@ -55,13 +56,51 @@ class EncodeAudio(io.ComfyNode):
             inputs=[
                 io.Vae.Input("audio_vae", tooltip="From a loader."),
                 io.Audio.Input("audio", tooltip="Sound of any length."),
+                io.Latent.Input(
+                    "video",
+                    optional=True,
+                    tooltip="A video latent: the sound is cut to its duration, or filled up with an empty latent.",
+                ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The audio latent, 25 frames a second.")],
         )
 
     @classmethod
-    def execute(cls, audio_vae: AudioPart, audio: dict[str, Any]) -> io.NodeOutput:
-        return io.NodeOutput({"samples": encode_sound(audio_vae, audio)})
+    def execute(cls, audio_vae: AudioPart, audio: dict[str, Any] | None, video: Latent | None = None) -> io.NodeOutput:
+        sound = encode_sound(audio_vae, audio)
+        if video is not None:
+            frames = audio_latent_frames(clip_frames(video_of(video)), frame_rate_of(video))
+            sound = fit_audio_latent(sound, frames, pad=True)
+        return io.NodeOutput({"samples": sound})
+
+
+class ClipSize(io.ComfyNode):
+    """Frames → their size, brought to what a latent can hold."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXClipSize",
+            display_name="Clip Size (LTX)",
+            category="OpenLTX/encode",
+            description="Size and length of a clip, rounded down to what a latent can hold; for a latent like it.",
+            inputs=[
+                io.Image.Input("images", tooltip="The clip."),
+                io.Int.Input("multiple", default=32, min=32, max=256, step=32, tooltip="64 for two stages."),
+            ],
+            outputs=[
+                io.Int.Output("width", tooltip="Pixels."),
+                io.Int.Output("height", tooltip="Pixels."),
+                io.Int.Output("frames", tooltip="8n+1 frames."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, multiple: int) -> io.NodeOutput:
+        frames, height, width = images.shape[:3]
+        return io.NodeOutput(
+            snap_size(width, multiple=multiple), snap_size(height, multiple=multiple), snap_frames(frames)
+        )
 
 
 def encode_frames(video_vae: VideoPart, images: Tensor, height: int, width: int) -> Tensor:
@@ -79,11 +118,18 @@ def encode_pixels(video_vae: VideoPart, pixels: Tensor) -> Tensor:
     return latent.float().cpu()
 
 
-def encode_sound(audio_vae: AudioPart, audio: dict[str, Any]) -> Tensor:
-    """AUDIO → latent (1, C, T, bins), float32 on the CPU."""
+def encode_sound(audio_vae: AudioPart, audio: dict[str, Any] | None) -> Tensor:
+    """AUDIO → latent (1, C, T, bins), float32 on the CPU. ValueError for None: a clip without a sound track."""
     device = compute_device()
-    waveform = audio["waveform"][:1].to(device)
-    return encode_audio(audio_vae.encoder.on(device), waveform, int(audio["sample_rate"])).cpu()
+    waveform = present_sound(audio)["waveform"][:1].to(device)
+    return encode_audio(audio_vae.encoder.on(device), waveform, int(present_sound(audio)["sample_rate"])).cpu()
+
+
+def present_sound(audio: dict[str, Any] | None) -> dict[str, Any]:
+    """The AUDIO; ValueError for None, which is what a clip without a sound track has."""
+    if audio is None:
+        raise ValueError("audio: expected sound, found a silent clip; generate its sound, or load a sound file")
+    return audio
 
 
 def clip_frames(latent: Tensor) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..model_loaders.parts import AudioPart, VideoPart
 from ..samplers.conditioning import GivenStream, ReferenceAudio, fit_audio_latent
-from .encode import clip_frames, encode_frames, encode_sound, seconds_of, silence_to
+from .encode import clip_frames, encode_frames, encode_sound, present_sound, seconds_of, silence_to
 from .host.api import io, warn_user
 from .latents import Latent, audio_of, pixel_size, video_of, with_audio_item, with_video_item
 
@@ -32,8 +32,8 @@ class GivenAudio(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, latent: Latent, audio_vae: AudioPart, audio: dict[str, Any]) -> io.NodeOutput:
-        frames = audio_of(latent).shape[2]
+    def execute(cls, latent: Latent, audio_vae: AudioPart, audio: dict[str, Any] | None) -> io.NodeOutput:
+        audio, frames = present_sound(audio), audio_of(latent).shape[2]
         wanted, found = (frames + 1) / 25, seconds_of(audio)
         if found < frames / 25:
             warn_user(f"audio: {found:.2f} s of sound for a clip of {frames / 25:.2f} s: the rest is silence")
@@ -104,14 +104,29 @@ class ReferenceVoice(io.ComfyNode):
             description="Speaker identity: the sound to generate takes the voice of this one (with a dubbing LoRA).",
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
-                io.Vae.Input("audio_vae", tooltip="From a loader."),
-                io.Audio.Input("audio", tooltip="A sample of the voice, of any length."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 keeps it exactly."),
+                io.Vae.Input("audio_vae", optional=True, tooltip="From a loader; to encode `audio`."),
+                io.Audio.Input("audio", optional=True, tooltip="A sample of the voice, of any length."),
+                io.Latent.Input("reference", optional=True, tooltip="Or the voice as a latent, of a former stage."),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The latent with the voice.")],
         )
 
     @classmethod
-    def execute(cls, latent: Latent, audio_vae: AudioPart, audio: dict[str, Any], strength: float) -> io.NodeOutput:
-        item = ReferenceAudio(latent=encode_sound(audio_vae, audio), strength=strength)
-        return io.NodeOutput(with_audio_item(latent, item))
+    def execute(
+        cls,
+        latent: Latent,
+        strength: float,
+        audio_vae: AudioPart | None = None,
+        audio: dict[str, Any] | None = None,
+        reference: Latent | None = None,
+    ) -> io.NodeOutput:
+        if reference is not None:
+            voice = audio_of(reference)
+        elif audio_vae is not None:
+            voice = encode_sound(audio_vae, audio)
+        else:
+            raise ValueError(
+                "reference voice: expected a latent, or sound and an audio VAE, found neither; connect one"
+            )
+        return io.NodeOutput(with_audio_item(latent, ReferenceAudio(latent=voice, strength=strength)))

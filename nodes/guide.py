@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from ..model_loaders.parts import DiffusionModel
 from ..samplers.guidance import (
@@ -19,6 +20,7 @@ from ..samplers.guidance import (
     default_guidance,
 )
 from ..samplers.streams import Streams
+from ..samplers.tiling import TilePlan
 from .conditioning import Conditioning
 from .host.api import io
 
@@ -30,16 +32,24 @@ TEXT_RULES: dict[str, TextRule] = {
 }
 GuidanceType = io.Custom("OPENLTX_GUIDANCE")
 NO_GUIDANCE = Streams(video=Guidance(), audio=Guidance())
+PUBLISHED_LAYERS = 48  # of every generation; the official STG blocks count in these
+PRESETS = ["official", "official, sound given", "official, picture given", "official HQ", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guider:
-    """What a stage asks of the network."""
+    """What a stage asks of the network.
+
+    tiles: how each of its calls is cut, by default not at all. mask_rule: how a mask between 0 and 1 is read, see
+    nodes/stage.py.
+    """
 
     model: DiffusionModel = field(repr=False)
     positive: Conditioning = field(repr=False)
     negative: Conditioning | None = field(default=None, repr=False)
     guidance: Streams[GuidanceAt]
+    tiles: TilePlan = TilePlan()
+    mask_rule: Literal["official", "community"] = "official"
 
 
 class StreamGuidance(io.ComfyNode):
@@ -134,12 +144,15 @@ class PresetGuider(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="From a loader."),
                 io.Conditioning.Input("positive", tooltip="What to show and to sound."),
-                io.Conditioning.Input("negative", optional=True, tooltip="What to stay away from."),
+                io.Conditioning.Input(
+                    "negative", optional=True, tooltip="What to stay away from; with none only CFG++ rules read it."
+                ),
                 io.Combo.Input(
                     "preset",
-                    options=["official", "official HQ", "none"],
+                    options=PRESETS,
                     default="official",
-                    tooltip="official: of the model's generation; none: one pass a step.",
+                    tooltip="official: of the model's generation; sound or picture given: only the other one is "
+                    "guided; official HQ: for res_2s; none: one pass a step (distilled models, refinements).",
                 ),
             ],
             outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX).")],
@@ -149,10 +162,28 @@ class PresetGuider(io.ComfyNode):
     def execute(
         cls, model: DiffusionModel, positive: Conditioning, preset: str, negative: Conditioning | None = None
     ) -> io.NodeOutput:
-        presets = {"official": default_guidance(model.generation or "2.3"), "official HQ": HQ_GUIDANCE}
-        guidance = presets.get(preset, NO_GUIDANCE)
-        kept = negative if preset != "none" else None
-        return io.NodeOutput(Guider(model=model, positive=positive, negative=kept, guidance=_as_base(guidance)))
+        guidance = _as_base(preset_guidance(preset, model))
+        return io.NodeOutput(Guider(model=model, positive=positive, negative=negative, guidance=guidance))
+
+
+def preset_guidance(preset: str, model: DiffusionModel) -> Streams[Guidance]:
+    """One of PRESETS for this model (spec sampling.md 7.7, pipelines.md 8).
+
+    STG blocks are those of the published model. A model with fewer layers has them at the same share of its depth.
+    """
+    if preset in ("official HQ", "none"):
+        return HQ_GUIDANCE if preset == "official HQ" else NO_GUIDANCE
+
+    def placed(guidance: Guidance) -> Guidance:
+        assert guidance.stg_blocks != "all"
+        layers = model.config.num_layers
+        return replace(
+            guidance, stg_blocks=frozenset(block * layers // PUBLISHED_LAYERS for block in guidance.stg_blocks)
+        )
+
+    official = default_guidance(model.generation or "2.3").map(placed)
+    given = {"official, sound given": "audio", "official, picture given": "video"}.get(preset)
+    return replace(official, **{given: Guidance()}) if given else official
 
 
 def _as_base(guidance: Streams[Guidance]) -> Streams[GuidanceAt]:

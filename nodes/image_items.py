@@ -20,10 +20,11 @@ from ..samplers.conditioning import (
     resolve_frame,
     slot_frames,
 )
-from ..samplers.shapes import VideoGrid, even_keyframes, pixel_frames, snap_frames
-from .encode import encode_frames, encode_pixels
+from ..samplers.shapes import SCALE, VideoGrid, even_keyframes, pixel_frames, snap_frames
+from .encode import clip_frames, encode_frames, encode_pixels
 from .host.api import io
-from .latents import Latent, layout_of, pixel_size, with_video_item
+from .latents import WINDOW, Latent, keyframes_of, layout_of, pixel_size, video_of, with_video_item
+from .mask_items import fitted_mask
 
 DEFAULT_CRF = {"2": 33, "2.3": 33, "2.5": 18}
 PLACEMENTS = ["recipe", "append", "replace"]
@@ -73,6 +74,12 @@ class ConditionImage(io.ComfyNode):
         cls, latent: Latent, video_vae: VideoPart, image: Tensor, frame: int, strength: float, placement: str, crf: int
     ) -> io.NodeOutput:
         layout, size = layout_of(latent), pixel_size(latent)
+        window = latent.get(WINDOW)
+        if window is not None:
+            local = window.local(frame)
+            if local is None:
+                return io.NodeOutput(latent, f"none: frame {frame} lies beyond this tile")
+            frame = local
         if len(image) == 1:
             quality = DEFAULT_CRF.get(video_vae.generation or "2.3", 33) if crf < 0 else crf
             content = encode_pixels(video_vae, prepare_image(_bytes(image[0]), *size, crf=quality))
@@ -98,15 +105,20 @@ class ConditionReference(io.ComfyNode):
             description="A control clip (depth, pose, edges, a source) that the video attends to, for an IC-LoRA.",
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
-                io.Vae.Input("video_vae", tooltip="From a loader."),
-                io.Image.Input("images", tooltip="The clip; what is longer than the video is left out."),
                 io.Int.Input("space_factor", default=1, min=1, max=32, tooltip="Downscale factor of the LoRA."),
                 io.Int.Input("time_factor", default=1, min=1, max=32, tooltip="Temporal factor of the LoRA."),
                 io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 keeps it exactly."),
                 io.Float.Input(
                     "attention", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How strongly the video sees it."
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Where it is seen: 1 frame, or one a frame of the clip."),
+                io.Vae.Input("video_vae", optional=True, tooltip="From a loader; to encode `images`."),
+                io.Image.Input("images", optional=True, tooltip="The clip; what is longer than the video is left out."),
+                io.Latent.Input(
+                    "reference", optional=True, tooltip="Or the clip as a latent, of a smaller stage for instance."
+                ),
+                io.Mask.Input(
+                    "mask", optional=True, tooltip="Where the clip is seen: 1 frame, or one a frame of the clip."
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The latent with the reference."),
@@ -118,24 +130,54 @@ class ConditionReference(io.ComfyNode):
     def execute(
         cls,
         latent: Latent,
-        video_vae: VideoPart,
-        images: Tensor,
         space_factor: int,
         time_factor: int,
         strength: float,
         attention: float,
+        video_vae: VideoPart | None = None,
+        images: Tensor | None = None,
+        reference: Latent | None = None,
         mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        layout, factors = layout_of(latent), ReferenceFactors(space=space_factor, time=time_factor)
-        clip = images[: snap_frames(min(len(images), layout.frames))]
-        kept = clip[reference_frames(len(clip), factors)]
-        content = encode_frames(video_vae, kept, *reference_size(*pixel_size(latent), factors))
-        seen: float | Tensor = attention
-        if mask is not None:
-            frames = mask.reshape(1, 1, *mask.shape[-3:]) if mask.ndim > 2 else mask[None, None, None]
-            seen = mask_strength(frames, VideoGrid(*content.shape[2:]), attention)
-        item = ReferenceVideo(latent=content, factors=factors, strength=strength, attention=seen)
-        return io.NodeOutput(with_video_item(latent, item), frames_text(range(len(clip)), layout.fps))
+        factors, seen = ReferenceFactors(space=space_factor, time=time_factor), float(attention)
+        if reference is not None:
+            refuse_mask_of_latent(mask)
+            content, weights = video_of(reference), None
+        else:
+            content, weights = _encoded_reference(latent, factors, video_vae, images, mask)
+        item = ReferenceVideo(
+            latent=content, factors=factors, strength=strength, attention=seen if weights is None else weights * seen
+        )
+        layout = layout_of(latent)
+        shown = range(min((clip_frames(content) - 1) * time_factor + 1, layout.frames))
+        return io.NodeOutput(with_video_item(latent, item), frames_text(shown, layout.fps))
+
+
+def _encoded_reference(
+    latent: Latent, factors: ReferenceFactors, video_vae: VideoPart | None, images: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """The clip's latent for this stage, and the mask as weights of its tokens."""
+    if video_vae is None or images is None:
+        raise ValueError("reference video: expected a latent, or a clip and a video VAE, found neither; connect one")
+    multiple, (height, width) = SCALE.space * factors.space, pixel_size(latent)
+    if height % multiple or width % multiple:
+        raise ValueError(
+            f"reference video: expected a stage in multiples of {multiple} pixels for a factor of {factors.space}, "
+            f"found {width}x{height}; choose another size"
+        )
+    count = snap_frames(min(len(images), layout_of(latent).frames))
+    kept, size = reference_frames(count, factors), reference_size(height, width, factors)
+    content = encode_frames(video_vae, images[kept], *size)
+    if mask is None:
+        return content, None
+    fitted = fitted_mask(mask, images, *size)
+    frames = fitted if len(fitted) == 1 else fitted[kept][: clip_frames(content)]
+    return content, mask_strength(frames[None, None], VideoGrid(*content.shape[2:]))
+
+
+def refuse_mask_of_latent(mask: Tensor | None) -> None:
+    if mask is not None:
+        raise ValueError("mask: expected none beside a reference latent, whose pixels are not known; connect the clip")
 
 
 class ConditionSlots(io.ComfyNode):
@@ -152,6 +194,9 @@ class ConditionSlots(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
                 io.String.Input("frames", default="", tooltip="Frames with commas between them; empty: evenly spaced."),
                 io.Int.Input("count", default=3, min=1, max=64, tooltip="How many, where no frames are named."),
+                io.Latent.Input(
+                    "seeds", optional=True, tooltip="Keyframes of a former stage to refine; they name their frames."
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The latent with the slots."),
@@ -160,12 +205,15 @@ class ConditionSlots(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, latent: Latent, frames: str, count: int) -> io.NodeOutput:
+    def execute(cls, latent: Latent, frames: str, count: int, seeds: Latent | None = None) -> io.NodeOutput:
         layout = layout_of(latent)
-        named = (
-            slot_frames(_integers(frames), layout.frames) if frames.strip() else even_keyframes(count, layout.frames)
-        )
-        item = KeyframeSlots(positions=tuple(named))
+        if seeds is not None:
+            named = keyframes_of(seeds)
+        elif frames.strip():
+            named = tuple(slot_frames(_integers(frames), layout.frames))
+        else:
+            named = tuple(even_keyframes(count, layout.frames))
+        item = KeyframeSlots(positions=named, seeds=None if seeds is None else video_of(seeds))
         shown = ", ".join(frames_text(range(frame, frame + 1), layout.fps) for frame in named)
         return io.NodeOutput(with_video_item(latent, item), shown)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..samplers.streams import Streams
 from .host.api import io
-from .latents import FRAME_RATE, ITEMS, Latent, audio_of, joined, video_of
+from .latents import FRAME_RATE, ITEMS, Latent, audio_of, joined, refuse_other_duration, video_of
 
 
 class JoinAV(io.ComfyNode):
@@ -29,7 +29,9 @@ class JoinAV(io.ComfyNode):
         pair = Streams(video=video_of(video), audio=audio_of(audio))
         items = Streams(video=_items(video, "video"), audio=_items(audio, "audio"))
         rest = {key: value for key, value in video.items() if key == FRAME_RATE}
-        return io.NodeOutput({"samples": joined(pair), ITEMS: items, **rest})
+        latent = {"samples": joined(pair), ITEMS: items, **rest}
+        refuse_other_duration(latent)
+        return io.NodeOutput(latent)
 
 
 class SplitAV(io.ComfyNode):

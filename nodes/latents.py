@@ -6,6 +6,7 @@ add travels under a key of our own until a stage is sampled.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,16 +14,48 @@ from torch import Tensor
 
 from ..model_loaders.parts import AUDIO_BINS, DiffusionModel
 from ..samplers.conditioning import ConditioningItem, check_items
-from ..samplers.shapes import SCALE, VideoGrid, audio_latent_frames, latent_grid, nearest_frames, nearest_size
+from ..samplers.dfr import TemporalTile
+from ..samplers.shapes import (
+    SCALE,
+    VideoGrid,
+    audio_latent_frames,
+    latent_grid,
+    nearest_frames,
+    nearest_size,
+    pixel_frames,
+)
 from ..samplers.state import AudioLayout, VideoLayout
 from ..samplers.streams import Streams
 from .host.api import NestedTensor, io, warn_user
 
 FRAME_RATE = "frame_rate"
 ITEMS = "openltx_items"
+# Of generated keyframes, under ComfyUI's names: their pixel frames, one a latent frame, and the clip's frames.
+KEYFRAMES, KEYFRAME_CLIP = "generated_keyframe_indices", "generated_keyframe_num_frames"
 BOTH, VIDEO_ONLY, AUDIO_ONLY = "video and audio", "video only", "audio only"
+WINDOW = "openltx_window"  # of a tile: a Window
 Latent = dict[str, Any]
 Items = tuple[ConditioningItem, ...]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Window:
+    """Which part of a clip a latent is, and the keyframes of the whole clip.
+
+    factor: frames of the clip to one of the stage that made the keyframes; known: pixel frames of `keyframes`
+    (B, C, K, H, W), as the clip counts now.
+    """
+
+    tile: TemporalTile
+    factor: int
+    known: tuple[int, ...]
+    keyframes: Tensor
+
+    def local(self, frame: int) -> int | None:
+        """The tile's own number of frame `frame` of the first stage (-1: its last); None beyond the tile."""
+        counted = frame if frame >= 0 else frame + self.known[-1] // self.factor + 1
+        place = counted * self.factor - self.tile.first_pixel
+        return place if 0 <= place <= self.tile.last_pixel - self.tile.first_pixel else None
 
 
 class EmptyAVLatent(io.ComfyNode):
@@ -47,6 +80,21 @@ class EmptyAVLatent(io.ComfyNode):
                     "frames", default=121, min=1, max=8193, step=SCALE.time, tooltip="Frames; multiples of 8, plus 1."
                 ),
                 io.Float.Input("frame_rate", default=24.0, min=1.0, max=240.0, step=0.001, tooltip="Frames a second."),
+                io.Combo.Input(
+                    "streams",
+                    options=[BOTH, VIDEO_ONLY, AUDIO_ONLY],
+                    default=BOTH,
+                    optional=True,
+                    tooltip="What is generated; of audio only, frames and frame_rate set the duration.",
+                ),
+                io.Int.Input(
+                    "divisor",
+                    default=1,
+                    min=1,
+                    max=8,
+                    optional=True,
+                    tooltip="2: half the size, for the first of two stages; width and height are the final ones.",
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="Video and audio latent."),
@@ -57,10 +105,18 @@ class EmptyAVLatent(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: DiffusionModel, width: int, height: int, frames: int, frame_rate: float, streams: str = BOTH
+        cls,
+        model: DiffusionModel,
+        width: int,
+        height: int,
+        frames: int,
+        frame_rate: float,
+        streams: str = BOTH,
+        divisor: int = 1,
     ) -> io.NodeOutput:
-        width, height = _snapped("width", width, nearest_size(width)), _snapped("height", height, nearest_size(height))
-        frames = _snapped("frames", frames, nearest_frames(frames))
+        sides = (_snapped_side(name, side, divisor) for name, side in (("width", width), ("height", height)))
+        width, height = (1, 1) if streams == AUDIO_ONLY else sides
+        frames = _snapped("frames", frames, nearest_frames(frames), "8n+1")
         pair = Streams(
             video=None if streams == AUDIO_ONLY else torch.zeros(1, *_video_shape(model, frames, height, width)),
             audio=None if streams == VIDEO_ONLY else torch.zeros(1, *_audio_shape(model, frames, frame_rate)),
@@ -83,9 +139,14 @@ def _audio_shape(model: DiffusionModel, frames: int, frame_rate: float) -> tuple
     return model.audio_channels, audio_frames, AUDIO_BINS
 
 
-def _snapped(name: str, asked: int, nearest: int) -> int:
+def _snapped_side(name: str, asked: int, divisor: int) -> int:
+    """Pixels of this stage: the final side, snapped so that every stage's grid fits, divided."""
+    multiple = SCALE.space * divisor
+    return _snapped(name, asked, nearest_size(asked, multiple=multiple), f"a multiple of {multiple}") // divisor
+
+
+def _snapped(name: str, asked: int, nearest: int, grid: str) -> int:
     if asked != nearest:
-        grid = "8n+1" if name == "frames" else "a multiple of 32"
         warn_user(f"{name} {asked} is not {grid}: {nearest} is used")
     return nearest
 
@@ -133,6 +194,28 @@ def frame_rate_of(latent: Latent) -> float:
     if rate is None:
         raise ValueError("latent: it carries no frame rate; start from Empty AV Latent (LTX)")
     return float(rate)
+
+
+def refuse_other_duration(latent: Latent) -> None:
+    """ValueError where video and audio of a LATENT do not last equally long, give or take a latent frame of sound."""
+    pair = members(latent)
+    if pair.video is None or pair.audio is None:
+        return
+    frames, rate, found = pixel_frames(pair.video.shape[2]), frame_rate_of(latent), pair.audio.shape[2]
+    expected = audio_latent_frames(frames, rate)
+    if abs(found - expected) > 1:  # rates that are doubled and halved round differently
+        raise ValueError(
+            f"audio: expected a latent of {expected} frames ({expected / 25:.2f} s) beside {frames} pictures at "
+            f"{rate:g} a second, found {found} ({found / 25:.2f} s); let Encode Audio (LTX) fit it to the video"
+        )
+
+
+def keyframes_of(latent: Latent) -> tuple[int, ...]:
+    """Pixel frames of generated keyframes; ValueError for another latent."""
+    frames = latent.get(KEYFRAMES)
+    if frames is None:
+        raise ValueError("keyframes: expected the keyframes of a stage with slots, found another latent; connect those")
+    return tuple(int(frame) for frame in frames)
 
 
 def layout_of(latent: Latent) -> VideoLayout:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from ..model_loaders.parts import open_audio, open_model, open_parts, open_text, open_upscaler, open_video
+from ..model_loaders.one_stream import only_stream
+from ..model_loaders.parts import (
+    DiffusionModel,
+    open_audio,
+    open_model,
+    open_parts,
+    open_text,
+    open_upscaler,
+    open_video,
+)
 from .host.api import compute_device, io, model_files, model_path
 
 INSIDE = "inside the checkpoint"
@@ -135,6 +144,28 @@ class LoadUpscaler(io.ComfyNode):
     @classmethod
     def execute(cls, upscaler: str, dtype: str) -> io.NodeOutput:
         return io.NodeOutput(open_upscaler(model_path("latent_upscale_models", upscaler), dtype=_dtype(dtype)))
+
+
+class OneStream(io.ComfyNode):
+    """A model for sound or picture alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXOneStream",
+            display_name="One Stream of Model (LTX)",
+            category="OpenLTX/loaders",
+            description="Only the video or only the audio half of a transformer: the other one is never read.",
+            inputs=[
+                io.Model.Input("model", tooltip="From a loader."),
+                io.Combo.Input("stream", options=["audio", "video"], default="audio", tooltip="The half to keep."),
+            ],
+            outputs=[io.Model.Output("model", tooltip="The half; make its latent for this stream only.")],
+        )
+
+    @classmethod
+    def execute(cls, model: DiffusionModel, stream: Literal["audio", "video"]) -> io.NodeOutput:
+        return io.NodeOutput(only_stream(model, stream))
 
 
 def _dtype_input() -> io.BaseInput:

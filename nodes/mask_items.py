@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
+from ..media.resize import fill_and_crop
 from ..model_loaders.parts import VideoPart
-from ..samplers.conditioning import InpaintMask, TemporalRegions, cell_mask
+from ..samplers.conditioning import GivenStream, InpaintMask, TemporalRegions, cell_mask
 from .encode import encode_frames
 from .host.api import io
 from .latents import BOTH, Latent, layout_of, members, pixel_size, with_audio_item, with_video_item
@@ -45,10 +45,13 @@ class ConditionInpaint(io.ComfyNode):
         cls, latent: Latent, video_vae: VideoPart, images: Tensor, mask: Tensor, strength: float, reduction: str
     ) -> io.NodeOutput:
         layout, size = layout_of(latent), pixel_size(latent)
+        if len(images) < layout.frames:
+            raise ValueError(
+                f"images: expected at least {layout.frames} frames, found {len(images)}; make the latent shorter"
+            )
         source = encode_frames(video_vae, images[: layout.frames], *size)
-        frames = mask if mask.ndim == 3 else mask[None]
-        resized = F.interpolate(frames[None].float(), size=size, mode="nearest")  # 1 frames height width
-        generate = cell_mask(resized, layout, reduction=reduction)  # type: ignore[arg-type]
+        fitted = fitted_mask(mask, images, *size)[: layout.frames]
+        generate = cell_mask(fitted[None], layout, reduction=reduction)  # type: ignore[arg-type]
         return io.NodeOutput(with_video_item(latent, InpaintMask(source=source, keep=1 - generate, strength=strength)))
 
 
@@ -67,7 +70,10 @@ class ConditionRetake(io.ComfyNode):
                 io.Float.Input("start", default=0.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds."),
                 io.Float.Input("end", default=1.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds."),
                 io.Combo.Input(
-                    "streams", options=[BOTH, VIDEO, AUDIO], default=BOTH, tooltip="What to generate again."
+                    "streams",
+                    options=[BOTH, VIDEO, AUDIO],
+                    default=BOTH,
+                    tooltip="What to generate again; the other one stays as it is.",
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The latent with the region.")],
@@ -76,8 +82,25 @@ class ConditionRetake(io.ComfyNode):
     @classmethod
     def execute(cls, latent: Latent, start: float, end: float, streams: str) -> io.NodeOutput:
         region, pair = TemporalRegions(regions=((start, end),)), members(latent)
-        if streams != AUDIO and pair.video is not None:
-            latent = with_video_item(latent, region)
-        if streams != VIDEO and pair.audio is not None:
-            latent = with_audio_item(latent, region)
+        if pair.video is not None:
+            latent = with_video_item(latent, GivenStream(latent=pair.video) if streams == AUDIO else region)
+        if pair.audio is not None:
+            latent = with_audio_item(latent, GivenStream(latent=pair.audio) if streams == VIDEO else region)
         return io.NodeOutput(latent)
+
+
+def fitted_mask(mask: Tensor, images: Tensor, height: int, width: int) -> Tensor:
+    """A mask of the clip `images`, scaled and cropped with it: (frames, height, width); black and white stays so.
+
+    mask (H, W) or (f, H, W), of the clip's own size, with one frame or one a frame of the clip; ValueError otherwise.
+    """
+    frames = mask if mask.ndim == 3 else mask[None]
+    if frames.shape[1:] != images.shape[1:3] or len(frames) not in (1, len(images)):
+        expected, found = ("x".join(map(str, reversed(shape))) for shape in (images.shape[1:3], frames.shape[1:]))
+        raise ValueError(
+            f"mask: expected 1 or {len(images)} frames of {expected} pixels, as the clip has, found {len(frames)} of "
+            f"{found}; draw it on a frame of the clip"
+        )
+    fitted = fill_and_crop(frames[..., None].float(), height, width)[..., 0]
+    binary = bool(((frames == 0) | (frames == 1)).all())
+    return (fitted >= 0.5).float() if binary else fitted

@@ -8,12 +8,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..samplers.noise import Draw, SdeNoise, draw_noise, sde_noise, step_noise
+from ..samplers.noise import SEEDS, Draw, SdeNoise, draw_noise, sde_noise, step_noise
 from ..samplers.state import AudioLayout, StreamState
 from ..samplers.streams import Streams
 from ..samplers.tokens import patchify_audio, patchify_video
 from .host.api import io
 from .latents import Latent, joined, members
+
+NEXT_STAGE = 0x9E3779B97F4A7C15  # added to the seed: far from the seeds that people try one after the other
 
 
 class NoiseSource(Protocol):
@@ -95,3 +97,22 @@ class Noise(io.ComfyNode):
     @classmethod
     def execute(cls, noise_seed: int) -> io.NodeOutput:
         return io.NodeOutput(SeededNoise(noise_seed))
+
+
+class NextNoise(io.ComfyNode):
+    """Other random numbers from the same seed."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXNextNoise",
+            display_name="Noise of Next Stage (LTX)",
+            category="OpenLTX/sampling",
+            description="The random numbers of a later stage: other ones, but still from the one seed of the run.",
+            inputs=[io.Noise.Input("noise", tooltip="Of the stage before.")],
+            outputs=[io.Noise.Output("noise", tooltip="For the next Sample Stage (LTX).")],
+        )
+
+    @classmethod
+    def execute(cls, noise: SeededNoise) -> io.NodeOutput:
+        return io.NodeOutput(SeededNoise((noise.seed + NEXT_STAGE) % SEEDS))

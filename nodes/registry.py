@@ -4,30 +4,39 @@ from __future__ import annotations
 
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
-from .encode import EncodeAudio, EncodeVideo
+from .encode import ClipSize, EncodeAudio, EncodeVideo
 from .given_items import FreezeStream, GivenAudio, GivenVideo, ReferenceVoice
 from .guide import MultimodalGuider, PresetGuider, StreamGuidance
 from .host.api import io
 from .image_items import ConditionImage, ConditionReference, ConditionSlots
+from .inspect import InspectFile
 from .join import JoinAV, SplitAV
 from .latents import EmptyAVLatent
-from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE
+from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
+from .long import EncodePrompts, SampleLong
+from .lora import LoadLora
 from .mask_items import ConditionInpaint, ConditionRetake
-from .noise import Noise
+from .noise import NextNoise, Noise
+from .rendering import RenderCanvas, RenderKeyframes, RenderTile, StitchTiles, TrimAudio, TrimVideo
 from .rules import Sampler
 from .sample import Sample, SampleStage
-from .save import SaveAV
+from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
 from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
-    *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler),
-    *(EncodePrompt, EncodeVideo, EncodeAudio),
+    *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
+    *(LoadLora, InspectFile),
+    *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
-    *(Noise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
+    *(Noise, NextNoise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
     *(Sample, SampleStage),
-    *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV),
+    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule),
+    *(EncodePrompts, SampleLong),
+    *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
+    *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
 ]

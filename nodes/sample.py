@@ -89,7 +89,7 @@ class SampleStage(io.ComfyNode):
             node_id="OpenLTXSampleStage",
             display_name="Sample Stage (LTX)",
             category="OpenLTX/sampling",
-            description="Denoises a latent with any noise, guider, step rule and sigmas. Items of the latent take part.",
+            description="Denoises a latent with any noise, guider, step rule and sigmas; its items take part.",
             inputs=[
                 io.Noise.Input("noise", tooltip="From Noise (LTX)."),
                 io.Guider.Input("guider", tooltip="From Guider (LTX) or Preset Guider (LTX)."),

@@ -1,16 +1,22 @@
-"""Saving: frames and sound → one file."""
+"""Saving: frames and sound → one file, sound alone, frames one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..media.av_writer import CONTAINERS, write_av
+from ..media.av_writer import Encoding, write_audio, write_av
+from ..media.codecs import AUDIO_CODECS, AUDIO_CONTAINERS, AUTO, CONTAINERS, VIDEO_CODECS
+from ..media.hdr import SOURCE_SPACES, source_space
+from ..media.sequences import write_exr_sequence, write_png_sequence
 from .host.api import io, output_file, progress, ui
+from .manifest import output_tags
 
 FRAMES_A_CHUNK = 8
+DEFAULT_QUALITY = -1
+PREFIX = "Name in the output folder; may name a sub-folder."
 
 
 class SaveAV(io.ComfyNode):
@@ -22,22 +28,46 @@ class SaveAV(io.ComfyNode):
             node_id="OpenLTXSaveAV",
             display_name="Save AV File (LTX)",
             category="OpenLTX/save",
-            description="H.264 and AAC, exact frame rate; the sound is cut or padded to the video's length.",
+            description="By default H.264 and AAC, exact frame rate; the sound is cut or padded to the video's length.",
             is_output_node=True,
             not_idempotent=True,
             inputs=[
-                io.Image.Input("images", tooltip="Frames."),
+                io.Image.Input("images", tooltip="Frames; scene-linear ones for the codec h265_hlg."),
                 io.Float.Input("frame_rate", default=24.0, min=1.0, max=240.0, step=0.001, tooltip="Frames a second."),
-                io.String.Input(
-                    "filename_prefix", default="openltx", tooltip="Name in the output folder; may name a sub-folder."
-                ),
+                io.String.Input("filename_prefix", default="openltx", tooltip=PREFIX),
                 io.Combo.Input(
-                    "container",
-                    options=[suffix.removeprefix(".") for suffix in CONTAINERS],
-                    default="mp4",
-                    tooltip="Kind of file.",
+                    "container", options=_names(CONTAINERS), default="mp4", tooltip="Kind of file; gif, webp: silent."
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Stereo sound; none: a silent video."),
+                io.Combo.Input(
+                    "codec",
+                    options=[AUTO, *(name for name in VIDEO_CODECS if name not in ("gif", "webp"))],
+                    default=AUTO,
+                    optional=True,
+                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv), nvenc on the GPU.",
+                ),
+                io.Int.Input(
+                    "quality",
+                    default=DEFAULT_QUALITY,
+                    min=DEFAULT_QUALITY,
+                    max=100,
+                    optional=True,
+                    tooltip="The codec's own figure; crf: smaller is better. -1: the codec's default.",
+                ),
+                io.Combo.Input(
+                    "audio_codec",
+                    options=[AUTO, *AUDIO_CODECS],
+                    default=AUTO,
+                    optional=True,
+                    tooltip="auto: aac, in webm opus. flac and pcm lose nothing beyond 16 bits.",
+                ),
+                io.Combo.Input(
+                    "audio_length",
+                    options=["video", "own"],
+                    default="video",
+                    optional=True,
+                    tooltip="video: cut, or filled up with silence, to the video's length; own: as long as it is.",
+                ),
             ],
         )
 
@@ -49,23 +79,94 @@ class SaveAV(io.ComfyNode):
         filename_prefix: str,
         container: str,
         audio: dict[str, Any] | None = None,
+        codec: str = AUTO,
+        quality: int = DEFAULT_QUALITY,
+        audio_codec: str = AUTO,
+        audio_length: Any = "video",
     ) -> io.NodeOutput:
         saved = output_file(filename_prefix, f".{container}")
-        bar = progress(len(images))
-
-        def chunks() -> Any:
-            for chunk in torch.split(images, FRAMES_A_CHUNK):
-                yield chunk[..., :3]
-                bar.update(len(chunk))
-
+        sound = None if audio is None or not CONTAINERS[f".{container}"].audio else stereo(audio["waveform"][0])
         write_av(
             saved.path,
-            chunks(),
+            _chunks(images),
             frame_rate=frame_rate,
-            waveform=None if audio is None else stereo(audio["waveform"][0]),
+            waveform=sound,
             sample_rate=48000 if audio is None else int(audio["sample_rate"]),
+            encoding=Encoding(
+                video=codec,
+                audio=audio_codec,
+                quality=None if quality == DEFAULT_QUALITY else quality,
+                sound_length=audio_length,
+            ),
+            tags=output_tags(cls.hidden, images, sound),
         )
         return io.NodeOutput(ui=ui.PreviewVideo([saved.ui_entry()]))
+
+
+class SaveAudio(io.ComfyNode):
+    """Sound → a file of its own."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXSaveAudio",
+            display_name="Save Audio File (LTX)",
+            category="OpenLTX/save",
+            description="Stereo sound at its own rate.",
+            is_output_node=True,
+            not_idempotent=True,
+            inputs=[
+                io.Audio.Input("audio", tooltip="Sound."),
+                io.String.Input("filename_prefix", default="openltx", tooltip=PREFIX),
+                io.Combo.Input(
+                    "container",
+                    options=_names(AUDIO_CONTAINERS),
+                    default="wav",
+                    tooltip="Kind of file; wav and flac lose nothing beyond 16 bits.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, audio: dict[str, Any], filename_prefix: str, container: str) -> io.NodeOutput:
+        saved, sound = output_file(filename_prefix, f".{container}"), stereo(audio["waveform"][0])
+        tags = output_tags(cls.hidden, None, sound)
+        write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags)
+        return io.NodeOutput(ui=ui.SavedAudios([saved.ui_entry()]))
+
+
+class SaveFrames(io.ComfyNode):
+    """Frames → a folder with a file each."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXSaveFrames",
+            display_name="Save Frames (LTX)",
+            category="OpenLTX/save",
+            description="A folder of PNG files, or of half-float EXR files with the tags of their colour space.",
+            is_output_node=True,
+            not_idempotent=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Frames; for EXR the values to store."),
+                io.String.Input("filename_prefix", default="openltx", tooltip=PREFIX),
+                io.Combo.Input(
+                    "kind",
+                    options=["png", *(f"exr {name}" for name in SOURCE_SPACES)],
+                    default="png",
+                    tooltip="png: 8 bit. exr: half floats; the name says what the frames hold.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, images: Tensor, filename_prefix: str, kind: str) -> io.NodeOutput:
+        saved = output_file(filename_prefix, f"_{kind[:3]}")
+        if kind == "png":
+            write_png_sequence(saved.path, _chunks(images), tags=output_tags(cls.hidden, images, None))
+        else:
+            write_exr_sequence(saved.path, _chunks(images), source_space(kind.removeprefix("exr ")))
+        return io.NodeOutput(ui=ui.PreviewText(f"{len(images)} frames in {saved.path}"))
 
 
 def stereo(waveform: Tensor) -> Tensor:
@@ -73,3 +174,16 @@ def stereo(waveform: Tensor) -> Tensor:
     if waveform.shape[0] not in (1, 2):
         raise ValueError(f"audio: expected one or two channels, found {waveform.shape[0]}; mix it down first")
     return waveform.expand(2, -1)
+
+
+def _names(containers: dict[str, Any]) -> list[str]:
+    return [suffix.removeprefix(".") for suffix in containers]
+
+
+def _chunks(images: Tensor) -> Iterator[Tensor]:
+    """The frames in pieces, without alpha, counted on the node's bar."""
+    bar = progress(len(images))
+    for first in range(0, len(images), FRAMES_A_CHUNK):
+        chunk = images[first : first + FRAMES_A_CHUNK, ..., :3]
+        yield chunk
+        bar.update(len(chunk))

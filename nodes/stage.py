@@ -2,25 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
-from ..samplers.conditioning import apply_items
+from ..samplers.community import CommunityDenoiser, community_noised
+from ..samplers.conditioning import KeyframeSlots, apply_items
 from ..samplers.denoiser import Denoiser
 from ..samplers.schedules import check_sigmas
+from ..samplers.shapes import pixel_frames
 from ..samplers.state import StageResult, StreamState, audio_state, end_stage, noised, video_state
+from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
+from ..samplers.tiled_predict import tiled_predict
 from .conditioning import contexts_of
 from .guide import Guider
-from .host.api import compute_device, progress
-from .latents import FRAME_RATE, ITEMS, Items, Latent, frame_rate_of, items_of, joined, members
+from .host.api import compute_device, output_file, progress, warn_user
+from .latents import (
+    FRAME_RATE,
+    ITEMS,
+    KEYFRAME_CLIP,
+    KEYFRAMES,
+    Items,
+    Latent,
+    frame_rate_of,
+    items_of,
+    joined,
+    members,
+    refuse_other_duration,
+)
 from .noise import NoiseSource
 from .predictor import Texts, predictor
 from .rules import StepRule
+
+# How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
+MASK_RULES = {"official": (noised, Denoiser), "community": (community_noised, CommunityDenoiser)}
 
 
 def run_stage(
@@ -31,22 +53,62 @@ def run_stage(
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
     """
     sigmas = check_sigmas(sigmas)
+    refuse_other_duration(latent)
+    warn_of_guided_distilled(guider)
     states = stage_states(latent, guider.model, compute_device())
-    states = states.map(lambda state, drawn: noised(state, drawn, sigmas[0]), noise.start(states))
+    start, denoiser = MASK_RULES[guider.mask_rule]
+    states = states.map(lambda state, drawn: start(state, drawn, sigmas[0]), noise.start(states))
     transformer = guider.model.transformer.on(compute_device())
     texts = stage_texts(guider, states)
-    denoise = Denoiser(
+    denoise = denoiser(
         states,
         guider.guidance,
-        predictor(transformer, texts, states),
+        tiled_predict(partial(predictor, transformer, texts), states, guider.tiles),
         negative=texts.negative.map(lambda _: True),
         unconditioned=rule.needs_unconditioned,
     )
-    bar = progress(len(sigmas) - 1)
-    denoised = rule.run(
-        denoise, states, sigmas, noise, lambda report: bar.update_absolute(report.index + 1, report.total)
-    )
-    return _finished(latent, denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)), states))
+
+    def finish(denoised: Streams[Tensor]) -> tuple[Latent, Latent | None]:
+        return _finished(latent, denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)), states))
+
+    with _LastGood(len(sigmas) - 1, finish) as steps:
+        denoised = rule.run(denoise, states, sigmas, noise, steps)
+    return finish(denoised)
+
+
+class _LastGood:
+    """Reports steps; where one gives NaN, leaves the prediction before it on disk (the error names the file)."""
+
+    def __init__(self, steps: int, finish: Callable[[Streams[Tensor]], tuple[Latent, Latent | None]]) -> None:
+        self._bar, self._finish = progress(steps), finish
+        self._x0: Streams[Tensor] | None = None
+
+    def __enter__(self) -> _LastGood:
+        return self
+
+    def __call__(self, report: StepReport) -> None:
+        self._x0 = report.x0
+        self._bar.update_absolute(report.index + 1, report.total)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if not isinstance(error, FloatingPointError) or self._x0 is None:
+            return
+        pair = members(self._finish(self._x0)[0])
+        file = output_file("last_good_latent", ".safetensors")
+        save_file({name: value.contiguous() for name, value in vars(pair).items() if value is not None}, file.path)
+        raise FloatingPointError(f"{error}; the latent of the step before is in {file.path}") from error
+
+
+def warn_of_guided_distilled(guider: Guider) -> None:
+    """A word where text guidance is asked of a checkpoint that calls itself distilled. Files do not always tell."""
+    if "distilled" not in guider.model.path.name.lower():
+        return
+    scales = [parameters.cfg for own in guider.guidance.present() for parameters in own.sets()]
+    if any(scale > 1 for scale in scales):
+        warn_user(
+            f"{guider.model.path.name} is distilled, which needs no guidance, and cfg is {max(scales):g}: colours may "
+            "burn and each step takes twice as long; use 1"
+        )
 
 
 def stage_states(latent: Latent, model: DiffusionModel, device: torch.device) -> Streams[StreamState]:
@@ -79,6 +141,16 @@ def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
 def _finished(latent: Latent, results: Streams[StageResult]) -> tuple[Latent, Latent | None]:
     pair = results.map(lambda result: result.latent.float().cpu())
     rest = {key: value for key, value in latent.items() if key != ITEMS}
-    slots = None if results.video is None else results.video.slots
-    keyframes = None if slots is None else {"samples": slots.float().cpu(), FRAME_RATE: latent.get(FRAME_RATE)}
-    return {**rest, "samples": joined(pair)}, keyframes
+    return {**rest, "samples": joined(pair)}, _keyframes(latent, results.video)
+
+
+def _keyframes(latent: Latent, video: StageResult | None) -> Latent | None:
+    if video is None or video.slots is None:
+        return None
+    slots = next(item for item in items_of(latent).video or () if isinstance(item, KeyframeSlots))
+    return {
+        "samples": video.slots.float().cpu(),
+        FRAME_RATE: frame_rate_of(latent),
+        KEYFRAMES: list(slots.positions),
+        KEYFRAME_CLIP: pixel_frames(video.latent.shape[2]),
+    }

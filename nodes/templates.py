@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from .host.standalone.schema import Registry
+from .core import CORE_NODES
+from .host.standalone.schema import Registry, registry_of
 from .host.standalone.ui_format import ui_workflow
 from .host.standalone.workflow import read_workflow
 
@@ -13,7 +14,8 @@ WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
 
 
 def templates(registry: Registry) -> dict[Path, str]:
-    """The text of every template by its path."""
+    """The text of every template by its path. Core nodes, which ComfyUI has itself, are known besides `registry`."""
+    registry = {**registry_of(CORE_NODES), **registry}
     return {
         WORKFLOWS / path.name: json.dumps(ui_workflow(read_workflow(path), registry, name=path.stem), indent=1) + "\n"
         for path in sorted((WORKFLOWS / "api").glob("*.json"))
@@ -21,7 +23,6 @@ def templates(registry: Registry) -> dict[Path, str]:
 
 
 def main() -> None:
-    from .host.standalone.schema import registry_of
     from .registry import NODES
 
     for path, text in templates(registry_of(NODES)).items():

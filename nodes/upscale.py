@@ -6,7 +6,7 @@ from ..model_loaders.parts import UpscalerPart, VideoPart
 from ..networks.latent_upscaler import upscale_latent
 from ..samplers.streams import Streams
 from .host.api import compute_device, io
-from .latents import FRAME_RATE, Latent, frame_rate_of, joined, members, video_of
+from .latents import FRAME_RATE, KEYFRAME_CLIP, KEYFRAMES, Latent, frame_rate_of, joined, members, video_of
 
 
 class UpscaleLatent(io.ComfyNode):
@@ -38,4 +38,6 @@ class UpscaleLatent(io.ComfyNode):
         upscaled = upscale_latent(network, statistics, video.to(device, upscaler.network.dtype)).float().cpu()
         rate = frame_rate_of(latent) * (2 if upscaler.config.doubles_frames else 1)
         pair = Streams(video=upscaled, audio=members(latent).audio)
-        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: rate}, rate)
+        named = () if upscaler.config.doubles_frames else (KEYFRAMES, KEYFRAME_CLIP)
+        kept = {key: latent[key] for key in named if key in latent}
+        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: rate, **kept}, rate)

@@ -258,9 +258,9 @@ def naive_attention(q: Tensor, k: Tensor, v: Tensor, kernel: Sequence[int]) -> T
         ]
         window = (slice(None), *(slice(s, s + width) for s, width in zip(first, kernel, strict=True)))
         keys, values = (x[window].flatten(1, 3) for x in (k, v))  # B S N D
-        here = (slice(None), *at)
-        weights = torch.einsum("bnd,bsnd->bns", q[here], keys).softmax(-1)
-        out[here] = torch.einsum("bns,bsnd->bnd", weights, values)
+        frame, row, column = at
+        weights = torch.einsum("bnd,bsnd->bns", q[:, frame, row, column], keys).softmax(-1)
+        out[:, frame, row, column] = torch.einsum("bns,bsnd->bnd", weights, values)
     return out
 
 

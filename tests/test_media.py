@@ -11,9 +11,10 @@ import av
 import pytest
 import torch
 
-from openltx.media.av_writer import check_target, exact_rate, fit_length, write_av
+from openltx.media.av_writer import check_target, exact_rate, write_av
 from openltx.media.colour import rgb_to_i420
 from openltx.media.health import audio_faults, frame_faults
+from openltx.media.sound import fit_length
 
 
 def _clip(frames: int = 17) -> torch.Tensor:
@@ -93,7 +94,8 @@ def test_lengths_and_rates() -> None:
 
 
 def test_faults_are_named_with_their_figure() -> None:
-    assert audio_faults(torch.rand(2, 100) - 0.5) == []
+    assert audio_faults(torch.sin(torch.arange(960.0)).expand(2, -1) * 0.5) == []
+    assert "DC" in audio_faults(torch.sin(torch.arange(960.0)).expand(2, -1) * 0.5 + 0.2)[0]
     assert "silent" in audio_faults(torch.zeros(2, 100))[0]
     assert "1 samples are NaN" in audio_faults(torch.tensor([[0.1, float("nan")]]))[0]
     assert "clipped" in audio_faults(torch.ones(2, 100))[0]

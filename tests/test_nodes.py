@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from openltx.nodes.conditioning import GENERATION, EncodePrompt, contexts_of
-from openltx.nodes.decode import DecodeAudio, DecodeVideo
+from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
+from openltx.nodes.encode import EncodeAudio
+from openltx.nodes.given_items import GivenAudio, GivenVideo, ReferenceVoice
+from openltx.nodes.guide import preset_guidance
 from openltx.nodes.host.api import NestedTensor, io
+from openltx.nodes.host.standalone.settings import Settings, use
+from openltx.nodes.image_items import ConditionImage, ConditionReference, ConditionSlots
+from openltx.nodes.join import JoinAV
 from openltx.nodes.latents import EmptyAVLatent, frame_rate_of, members
 from openltx.nodes.load import INSIDE, LoadModel
+from openltx.nodes.mask_items import ConditionInpaint, ConditionRetake, fitted_mask
 from openltx.nodes.registry import NODES
+from openltx.nodes.rendering import RenderKeyframes
 from openltx.nodes.sample import Sample
 from openltx.nodes.save import stereo
-from openltx.nodes.schedule import DistilledSchedule, Schedule
+from openltx.nodes.schedule import DistilledSchedule, NamedSchedule, Schedule
+from openltx.samplers.guidance import Guidance, default_guidance
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +120,151 @@ def test_a_stage_goes_through_and_refines_its_own_result(parts: Any, latent: Any
     assert tuple(sound["waveform"].shape) == (1, 2, 33 * 480)
     assert sound["sample_rate"] == 48000
     assert latent["samples"].unbind()[0].abs().sum() == 0, "an input was changed in place"
+
+
+def test_items_that_do_not_fit_are_one_line(parts: Any, latent: Any) -> None:
+    picture = torch.zeros(1, 32, 64, 3)
+
+    def pin(latent: Any, frame: int, placement: str = "recipe") -> Any:
+        return ConditionImage.execute(latent, parts[2], picture, frame, 1.0, placement, 0).args[0]
+
+    with pytest.raises(ValueError, match=r"keyframe: expected a frame from 0 to 8 .* found 9; move it into the clip"):
+        pin(latent, 9)
+    with pytest.raises(ValueError, match="items 1 and 2 both claim frame 4 at full strength; move one"):
+        pin(pin(latent, 4), 4)
+    with pytest.raises(ValueError, match="both claim frame 8"):
+        pin(pin(latent, 3, "replace"), -1)
+    clip, mask = torch.zeros(9, 40, 80, 3), torch.zeros(1, 40, 40)
+    text = r"mask: expected 1 or 9 frames of 80x40 pixels, as the clip has, found 1 of 40x40; draw it"
+    with pytest.raises(ValueError, match=text):
+        ConditionInpaint.execute(latent, parts[2], clip, mask, 1.0, "max")
+    with pytest.raises(ValueError, match="images: expected at least 9 frames, found 8"):
+        ConditionInpaint.execute(latent, parts[2], clip[:8], mask, 1.0, "max")
+    with pytest.raises(ValueError, match="multiples of 64 pixels for a factor of 2, found 64x32"):
+        ConditionReference.execute(latent, 2, 1, 1.0, 1.0, video_vae=parts[2], images=clip)
+    with pytest.raises(ValueError, match="reference video: expected a latent, or a clip and a video VAE"):
+        ConditionReference.execute(latent, 1, 1, 1.0, 1.0)
+    with pytest.raises(ValueError, match="reference voice: expected a latent, or sound"):
+        ReferenceVoice.execute(latent, 1.0)
+    with pytest.raises(ValueError, match="images: expected at least 9 frames, found 1"):
+        GivenVideo.execute(latent, parts[2], picture)
+    with pytest.raises(ValueError, match="frames: expected whole numbers .* found 'two'"):
+        ConditionSlots.execute(latent, "two", 1)
+    with pytest.raises(ValueError, match="keyframes: expected the keyframes of a stage with slots"):
+        ConditionSlots.execute(latent, "", 1, seeds=latent)
+    with pytest.raises(ValueError, match="keyframes: expected generated keyframes, found none; add slots"):
+        DecodeKeyframes.execute(parts[2], None)
+    with pytest.raises(ValueError, match="audio: expected sound, found a silent clip"):
+        EncodeAudio.execute(parts[3], None)
+    with pytest.raises(ValueError, match="audio: expected sound, found a silent clip"):
+        GivenAudio.execute(latent, parts[3], None)
+    with pytest.raises(ValueError, match="latent: expected a tile from Render Tile"):
+        RenderKeyframes.execute(latent, 0.95)
+    retake = ConditionRetake.execute(latent, 7.0, 8.0, "video and audio").args[0]
+    with pytest.raises(ValueError, match=r"retake: expected a region within the clip .* found 7 to 8 s"):
+        _sample(parts, retake)
+
+
+def test_slots_need_a_model_that_makes_keyframes(parts: Any, latent: Any) -> None:
+    slotted, shown = ConditionSlots.execute(latent, "", 2).args
+    assert shown == "frame 3 (0.125 s), frame 5 (0.208 s)"
+    with pytest.raises(ValueError, match="this model cannot generate keyframes; use an LTX-2.5 model"):
+        _sample(parts, slotted)
+
+
+def test_a_mask_is_cropped_as_its_clip_is(parts: Any) -> None:
+    """A clip of 96 x 32 for a stage of 32 x 32: only the middle third is seen, in the picture and in the mask."""
+    mask = torch.zeros(1, 32, 96)
+    mask[..., :32] = 1
+    assert fitted_mask(mask, torch.zeros(9, 32, 96, 3), 32, 32).sum() == 0
+    mask[..., 48:] = 1
+    fitted = fitted_mask(mask, torch.zeros(9, 32, 96, 3), 32, 32)
+    assert fitted[0, :, 16:].min() == 1
+    assert fitted[0, :, :16].max() == 0
+    soft = fitted_mask(torch.full((32, 96), 0.25), torch.zeros(9, 32, 96, 3), 32, 32)
+    assert torch.allclose(soft, torch.tensor(0.25))
+
+
+def test_sound_of_another_duration_is_refused(parts: Any, latent: Any) -> None:
+    long = {"samples": torch.zeros(1, parts[0].audio_channels, 30, 16)}
+    text = r"audio: expected a latent of 9 frames \(0\.36 s\) beside 9 pictures at 24 a second, found 30 \(1\.20 s\)"
+    with pytest.raises(ValueError, match=text):
+        JoinAV.execute(latent, long)
+    pair = {**latent, "samples": NestedTensor([members(latent).video, long["samples"]])}  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=text):
+        _sample(parts, pair)
+    sound = {"waveform": torch.zeros(1, 2, 48000), "sample_rate": 16000}
+    for seconds in (0.2, 3.0):
+        cut = {**sound, "waveform": sound["waveform"][..., : int(seconds * 16000)]}  # type: ignore[index]
+        fitted = EncodeAudio.execute(parts[3], cut, latent).args[0]
+        assert fitted["samples"].shape[2] == 9
+
+
+@pytest.mark.parametrize("values", ["", "0.5", "0.5, 0.7, 0", "0.7, 0.7, 0", "2, 1, 0", "1, -1", "1, x"])
+def test_bad_sigmas_are_one_line(values: str) -> None:
+    with pytest.raises(ValueError, match="sigmas: expected") as error:
+        NamedSchedule.execute("manual", 1, values)
+    assert "\n" not in str(error.value)
+
+
+def test_guidance_on_a_distilled_model_is_warned_of(
+    parts: Any, latent: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    renamed = replace(parts[0], path=parts[0].path.with_name("ltx-2.3-22b-distilled.safetensors"))
+    _sample((renamed, *parts[1:]), latent, cfg=3.0)
+    assert "ltx-2.3-22b-distilled.safetensors is distilled, which needs no guidance, and cfg is 3" in (
+        capsys.readouterr().err
+    )
+    _sample((renamed, *parts[1:]), latent)
+    _sample(parts, latent, cfg=3.0)
+    assert "distilled" not in capsys.readouterr().err
+
+
+def test_nan_stops_at_its_step_and_leaves_the_last_good_latent(parts: Any, latent: Any, tmp_path: Path) -> None:
+    """From its second call on, the network gives NaN."""
+    real, calls = parts[0].transformer.on(torch.device("cpu")), []
+
+    class Breaking:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def __call__(self, *arguments: Any, **options: Any) -> Any:
+            calls.append(1)
+            video, audio = real(*arguments, **options)
+            return (video, audio) if len(calls) < 2 else (video, audio * float("nan"))
+
+    class Broken:
+        def on(self, device: torch.device) -> Breaking:
+            return Breaking()
+
+    model = replace(parts[0], transformer=Broken())
+    with use(Settings(output_folder=tmp_path, device="cpu")), pytest.raises(FloatingPointError) as error:
+        _sample((model, *parts[1:]), latent)
+    text = str(error.value)
+    assert text.startswith("step 2 of 3: the network gave NaN or infinity in the audio latent")
+    saved = load_file(text.rsplit(" ", 1)[1])
+    assert {name: value.shape for name, value in saved.items()} == {
+        name: value.shape for name, value in vars(members(latent)).items()
+    }
+    assert all(bool(value.isfinite().all()) for value in saved.values())
+
+
+def test_official_blocks_follow_the_depth_of_the_model(parts: Any) -> None:
+    official = preset_guidance("official", parts[0])
+    assert official.video is not None
+    assert official.video.stg_blocks == frozenset({28 * parts[0].config.num_layers // 48})
+    full = replace(parts[0], config=replace(parts[0].config, num_layers=48))
+    assert preset_guidance("official", full) == default_guidance("2.3")
+    assert preset_guidance("official", replace(full, generation="2")).audio == default_guidance("2").audio
+    given = preset_guidance("official, sound given", full)
+    assert (given.video, given.audio) == (default_guidance("2.3").video, Guidance())
+
+
+def _sample(parts: Any, latent: Any, cfg: float = 1.0) -> Any:
+    """Three steps of the second stage's table."""
+    with torch.inference_mode():
+        texts = [EncodePrompt.execute(parts[1], text).args[0] for text in ("a ball", "noise")]
+        return Sample.execute(parts[0], texts[0], latent, torch.tensor([0.9, 0.6, 0.3, 0.0]), 1, cfg, 1.0, texts[1])
 
 
 def test_sound_for_a_file_is_stereo() -> None:

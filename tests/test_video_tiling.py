@@ -68,14 +68,18 @@ def make_decoder(**changes: Any) -> VideoDecoder:
         "causal": False,
         "timestep_conditioning": False,
     }
-    return filled(VideoDecoder(VideoDecoderConfig(**(fields | changes))))
+    decoder = VideoDecoder(VideoDecoderConfig(**(fields | changes)))
+    filled(decoder)
+    return decoder
 
 
 def make_encoder() -> VideoEncoder:
     config = VideoEncoderConfig(
         in_channels=3, latent_channels=8, patch_size=4, blocks=DOWN, padding="zeros", log_variance="uniform"
     )
-    return filled(VideoEncoder(config))
+    encoder = VideoEncoder(config)
+    filled(encoder)
+    return encoder
 
 
 def filled(network: Any) -> Any:
@@ -220,7 +224,7 @@ def test_blending_parts_of_one_clip_gives_the_clip(tiling: Tiling) -> None:
 
     def run(tile: Tile) -> Iterator[Tensor]:
         spans = [slice(axis.target.start, axis.target.end) for axis in tile]
-        yield from clip[:, :, spans[0], spans[1], spans[2]].split(5, dim=2)
+        yield from torch.split(clip[:, :, spans[0], spans[1], spans[2]], 5, dim=2)
 
     parts = list(blend((frames, height, width), run))
     torch.testing.assert_close(torch.cat(parts, dim=2), clip, rtol=1e-4, atol=1e-5)

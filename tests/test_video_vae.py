@@ -130,7 +130,7 @@ ENCODERS = {
 @pytest.mark.parametrize("limit", [2**27, 2000, 1])
 @pytest.mark.parametrize("name", DECODERS)
 def test_streamed_decode_is_the_untiled_forward(name: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_module, "PIECE_ELEMENTS", limit)
+    monkeypatch.setattr(decoder_module, "piece_elements", lambda _: limit)
     decoder = with_random_weights(VideoDecoder(DECODERS[name]))
     for frames in (1, 2, 3, 6):
         latent = random(2, 4, frames, 2, 3)
@@ -145,7 +145,7 @@ def test_streamed_decode_is_the_untiled_forward(name: str, limit: int, monkeypat
 @pytest.mark.parametrize("limit", [2**27, 2000, 1])
 @pytest.mark.parametrize("name", ENCODERS)
 def test_streamed_encode_is_the_untiled_forward(name: str, limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(encoder_module, "PIECE_ELEMENTS", limit)
+    monkeypatch.setattr(encoder_module, "piece_elements", lambda _: limit)
     encoder = with_random_weights(VideoEncoder(ENCODERS[name]))
     frames, height, width = encoder.config.factors
     for cells in (1, 2, 5):
@@ -165,7 +165,7 @@ def test_limit_bounds_the_pieces() -> None:
     one_frame = 3 * 16 * 16
     limit = 4 * one_frame
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoder_module, "PIECE_ELEMENTS", limit)
+        patch.setattr(decoder_module, "piece_elements", lambda _: limit)
         parts = list(decoder.decode_stream(random(1, 4, 12, 2, 2), chunk=12))
     assert all(part.numel() <= limit + one_frame for part in parts)
 
@@ -234,7 +234,7 @@ def peak_of_decode(decoder: VideoDecoder, frames: int) -> int:
 
 
 def test_memory_of_a_decode_does_not_grow_with_the_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder_module, "PIECE_ELEMENTS", 2**16)
+    monkeypatch.setattr(decoder_module, "piece_elements", lambda _: 2**16)
     decoder = build_on_meta(lambda: VideoDecoder(DECODERS["2.3"]))
     assert peak_of_decode(decoder, 96) < 1.1 * peak_of_decode(decoder, 32)
 

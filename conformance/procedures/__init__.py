@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 
-AREAS = ("transformer", "video_vae", "audio", "text", "latent_upscaler", "sampling", "conditioning", "media")
+AREAS = (
+    *("transformer", "video_vae", "audio", "text", "latent_upscaler", "sampling", "conditioning", "media"),
+    *("loading", "loading_lora"),
+    *("pipelines", "pipelines_tiled", "pipelines_comfy"),
+)
 
 
 def load_all() -> None:

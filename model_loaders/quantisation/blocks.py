@@ -26,6 +26,21 @@ def untile(scales: Tensor, rows: int, columns: int, *, name: str) -> Tensor:
     return tiles[:rows, :columns].contiguous().view(scales.dtype)
 
 
+def tile(scales: Tensor) -> Tensor:
+    """The inverse of `untile`: (rows, columns) of any 8-bit dtype, padded with zeros to whole tiles."""
+    rows, columns = scales.shape
+    padded = torch.zeros(-(-rows // 128) * 128, -(-columns // 4) * 4, dtype=torch.uint8, device=scales.device)
+    padded[:rows, :columns] = scales.view(torch.uint8)
+    flat = rearrange(
+        padded,
+        "(row_tile quarter row) (column_tile column) -> (row_tile column_tile row quarter column)",
+        row=32,
+        quarter=4,
+        column=4,
+    )
+    return flat.view(padded.shape).view(scales.dtype)
+
+
 def scale_blocks(values: Tensor, scales: Tensor) -> Tensor:
     """values (N, K) times scales (N, K / block), each for a block of neighbours on the last axis."""
     blocks = rearrange(values, "n (c block) -> n c block", c=scales.shape[1])

@@ -99,7 +99,10 @@ def _format_by_dtypes(file: Checkpoint, name: str) -> str | None:
     tensors = _tensors(file, name)
     dtype = file.entries[tensors[WEIGHT]].dtype
     if dtype in BY_DTYPE and SCALE in tensors:
-        return BY_DTYPE[dtype]
+        scale = file.entries[tensors[SCALE]]
+        return "mxfp8" if len(scale.shape) == 2 and scale.dtype in ("U8", "F8_E8M0") else BY_DTYPE[dtype]
+    if dtype == "I8" and SCALE in tensors:
+        return "int8_tensorwise"
     if dtype == "U8" and (SCALE in tensors or SCALE_2 in tensors):
         return "nvfp4"
     return None

@@ -30,3 +30,11 @@ class QuantisedLayer:
 # (tensors of the layer by the keys of QuantisedLayer.tensors, the layer, dtype of the arithmetic) → weight [N', K'],
 # still with the padding of its format. In float32 it is exact; ComfyUI computes in bfloat16.
 Dequantise = Callable[[Mapping[str, Tensor], QuantisedLayer, torch.dtype], Tensor]
+
+
+def real_input_scale(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a layer without an input scale of exactly 1, a placeholder (quantization.md section 3)."""
+    scale = tensors.get(INPUT_SCALE)
+    if scale is not None and scale.numel() == 1 and float(scale) == 1.0:
+        return {part: tensor for part, tensor in tensors.items() if part != INPUT_SCALE}
+    return dict(tensors)

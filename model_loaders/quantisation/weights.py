@@ -10,14 +10,16 @@ from torch import Tensor
 
 from ..assemble import Network, assign, build_on_meta, refuse_mismatch
 from ..checkpoint import Checkpoint, CheckpointError
-from .discovery import companions, quantised_layers
+from ..gguf.blocks import QUANTISED_TYPES
+from .discovery import LEGACY_MARKER, companions, quantised_layers
 from .formats import dequantise, padded, stored_shape
 from .layer import QuantisedLayer
 
 Shapes = Mapping[str, tuple[int, ...]]
 
 PLAIN = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-CAST = ("F8_E4M3", "F8_E5M2")  # without a scale: an ordinary tensor in a narrow dtype
+# without a scale: an ordinary tensor in a narrow dtype; blocks of a GGUF file hold their scales themselves
+CAST = ("F8_E4M3", "F8_E5M2", *QUANTISED_TYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,11 @@ class Weights:
         shapes = {name: self.file.entries[key].shape for name, key in self.tensors.items()}
         shapes.update((name, stored_shape(layer, shapes[name])) for name, layer in self.quantised.items())
         return shapes
+
+    @property
+    def is_quantised(self) -> bool:
+        """Whether any parameter is stored in something else than an ordinary float type."""
+        return bool(self.quantised) or any(self.file.entries[key].dtype in CAST for key in self.tensors.values())
 
     @property
     def plain_dtype(self) -> torch.dtype | None:
@@ -55,13 +62,12 @@ class Weights:
         Raises CheckpointError for a tensor in a dtype that is no weight's.
         """
         self._refuse_odd_dtypes()
-        plain = self.file.load([key for name, key in self.tensors.items() if name not in self.quantised])
+        plain = self.file.load([key for key in self.tensors.values() if self.file.entries[key].dtype in PLAIN])
         loaded: dict[str, Tensor] = {}
         for name, key in self.tensors.items():
             layer = self.quantised.get(name)
             if layer is None:
-                tensor = plain[key]
-                loaded[name] = tensor if self.file.entries[key].dtype in PLAIN else tensor.to(dtype)
+                loaded[name] = plain[key] if key in plain else self.file.load([key])[key].to(dtype)
             else:
                 loaded[name] = self._dequantised(layer, expected[name]).to(dtype)
         return loaded
@@ -89,7 +95,9 @@ def plain_weights(file: Checkpoint, tensors: Mapping[str, str]) -> Weights:
     layers = quantised_layers(file, tensors.values())
     weights = {layer.tensors["weight"]: layer for layer in layers.values()}
     others = {name for layer in layers.values() for name in companions(layer)}
-    parameters = {name: key for name, key in tensors.items() if key not in others}
+    parameters = {
+        name: key for name, key in tensors.items() if key not in others and name.split(".")[-1] != LEGACY_MARKER
+    }
     quantised = {name: weights[key] for name, key in parameters.items() if key in weights}
     return Weights(file=file, tensors=parameters, quantised=quantised)
 

@@ -31,6 +31,7 @@ __all__ = [
     "input_file",
     "input_files",
     "io",
+    "metadata_wanted",
     "model_files",
     "model_path",
     "output_file",
@@ -76,6 +77,11 @@ def check_interrupted() -> None:
 def warn_user(text: str) -> None:
     """Tell the user one line, in ComfyUI's log."""
     logging.warning("OpenLTX: %s", text)
+
+
+def metadata_wanted() -> bool:
+    """Whether saved files may carry the workflow and what belongs to it: ComfyUI's --disable-metadata."""
+    return not args.disable_metadata
 
 
 def compute_device() -> torch.device:

@@ -115,6 +115,11 @@ def warn_user(text: str) -> None:
     (Observer() if call is None else call.observer).warning(text)
 
 
+def metadata_wanted() -> bool:
+    """Whether saved files may carry the workflow and what belongs to it: the settings' word."""
+    return current().metadata
+
+
 def compute_device() -> torch.device:
     """The device that networks run on: the settings', else an accelerator if there is one."""
     import torch  # here, so that listing and validation do without

@@ -22,7 +22,7 @@ class Settings:
     """Folders and device of the standalone host.
 
     `model_folders` maps a role (`files.MODEL_ROLES`) to the folders searched for it, first hit wins. `device` None
-    chooses an accelerator if there is one.
+    chooses an accelerator if there is one. `metadata`: whether saved files carry the workflow and the run manifest.
     """
 
     output_folder: Path = Path("output")
@@ -30,6 +30,7 @@ class Settings:
     temp_folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "openltx")
     model_folders: Mapping[str, Sequence[Path]] = field(default_factory=lambda: model_folders_below(Path("models")))
     device: str | None = None
+    metadata: bool = True
 
 
 _active: ContextVar[Settings | None] = ContextVar("openltx_settings", default=None)

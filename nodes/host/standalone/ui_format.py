@@ -21,7 +21,8 @@ WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 SEEDS = ("seed", "noise_seed")
 COLUMN, MARGIN, WIDTH, HEADER, SLOT_HEIGHT, GAP = 400, 60, 320, 60, 26, 60  # pixels
 NAMESPACE = uuid.UUID("6d2f6a3e-6a0e-4b53-9f0e-0f6f3a1c2b11")  # of ids that are made from names
-PACK = "openltx"  # id in the node registry
+PACK, CORE = "openltx", "comfy-core"  # ids in the node registry
+OWN_PREFIX = "OpenLTX"  # of our node ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ def _node(
             }
             for index, output in enumerate(schema.outputs)
         ],
-        "properties": {"Node name for S&R": schema.node_id, "cnr_id": PACK},
+        "properties": {"Node name for S&R": schema.node_id, "cnr_id": _pack(schema.node_id)},
         "widgets_values": _widget_values(entry, slots),
     }
     title = title_of(entry)
@@ -130,6 +131,10 @@ def _input(slot: Slot, link: int | None) -> dict[str, Any]:
     if _is_widget(slot.given):
         socket["widget"] = {"name": slot.name}
     return socket | ({"shape": 7} if slot.given.optional else {})
+
+
+def _pack(node_id: str) -> str:
+    return PACK if node_id.startswith(OWN_PREFIX) else CORE
 
 
 def _widget_values(entry: Mapping[str, Any], slots: list[Slot]) -> list[Any]:

@@ -1,0 +1,123 @@
+"""Several LoRAs into one network: merged into plain weights, applied at run time to stored ones."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor, nn
+
+from ..operations import StoredLinear
+from .adapters import LowRank, adapted_bias, adapted_weight, changes_bias, changes_weight, low_rank
+from .file import LoraFile
+from .keys import Matched
+from .strengths import LoraStrengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraUse:
+    """One LoRA for one model: which of its keys change which layers, and how much."""
+
+    lora: LoraFile
+    matched: Matched
+    strengths: LoraStrengths
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Adapter:
+    parts: Mapping[str, Tensor]
+    strength: float
+
+
+def apply_loras(network: nn.Module, uses: Sequence[LoraUse]) -> None:
+    """Change a network that no LoRA has changed yet.
+
+    Plain weights are computed anew: all updates in float32, one rounding at the end, in memory of their own (the file
+    stays as it is). Stored ones keep their form: at the size of an update nothing of it would survive in 4 or 8 bits.
+    Raises ValueError, one line with the layer's name, for updates that do not fit.
+    """
+    modules = dict(network.named_modules())
+    for layer, adapters in _by_layer(uses).items():
+        module = modules.get(layer)
+        if isinstance(module, StoredLinear) and module.recipe is not None:
+            _adapt_stored(module, layer, adapters)
+        else:
+            owner, name = (module, "weight") if module is not None else _owner(modules, layer)
+            _merge(owner, name, layer, [a for a in adapters if changes_weight(a.parts)])
+        if module is not None:
+            _merge_bias(module, layer, [a for a in adapters if changes_bias(a.parts)])
+
+
+def _by_layer(uses: Sequence[LoraUse]) -> dict[str, list[_Adapter]]:
+    found: defaultdict[str, list[_Adapter]] = defaultdict(list)
+    for use in uses:
+        loaded = use.lora.file.load([name for parts in use.matched.layers.values() for name in parts.values()])
+        for layer, parts in use.matched.layers.items():
+            strength = use.strengths.of(layer)
+            if strength != 0:
+                tensors = {part: loaded[name] for part, name in parts.items()}
+                found[layer].append(_Adapter(parts=tensors, strength=strength))
+    return found
+
+
+def _adapt_stored(module: StoredLinear, layer: str, adapters: Sequence[_Adapter]) -> None:
+    """In order: pairs add up whatever else there is, everything else works on the weight."""
+    pairs: list[LowRank] = []
+    for adapter in adapters:
+        pair = low_rank(adapter.parts, adapter.strength)
+        if pair is not None:
+            _refuse_misfit(module, layer, pair)
+            pairs.append(pair)
+        elif changes_weight(adapter.parts):
+            change = partial(_changed, parts=adapter.parts, strength=adapter.strength, layer=layer)
+            module.changes = (*module.changes, change)
+    if pairs:
+        module.add_pairs(pairs)
+
+
+def _changed(weight: Tensor, *, parts: Mapping[str, Tensor], strength: float, layer: str) -> Tensor:
+    here = {name: part.to(weight.device) for name, part in parts.items()}
+    return adapted_weight(weight, here, strength, layer=layer)
+
+
+def _refuse_misfit(module: StoredLinear, layer: str, pair: LowRank) -> None:
+    found = (pair.up.shape[0], pair.down.shape[1])
+    if found != (module.out_features, module.in_features):
+        raise ValueError(
+            f"{layer}: expected an update of shape {(module.out_features, module.in_features)}, found {found}; "
+            "the LoRA was made for another model"
+        )
+
+
+def _owner(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, str]:
+    """The module of a parameter that is no layer's weight, for instance of a modulation table."""
+    path, _, last = name.rpartition(".")
+    return modules[path], last
+
+
+def _merge(owner: nn.Module, name: str, layer: str, adapters: Sequence[_Adapter]) -> None:
+    parameter = getattr(owner, name)
+    weight = parameter.detach().float()
+    for adapter in adapters:
+        weight = adapted_weight(weight, adapter.parts, adapter.strength, layer=layer)
+    if weight.shape != parameter.shape:
+        raise ValueError(
+            f"{layer}: expected an update that keeps the shape {tuple(parameter.shape)}, found one that makes it "
+            f"{tuple(weight.shape)}; this LoRA needs a model of another shape"
+        )
+    if adapters:
+        setattr(owner, name, nn.Parameter(weight.to(parameter.dtype), requires_grad=False))
+
+
+def _merge_bias(module: nn.Module, layer: str, adapters: Sequence[_Adapter]) -> None:
+    if not adapters:
+        return
+    found = getattr(module, "bias", None)
+    if not isinstance(found, Tensor):
+        raise ValueError(f"{layer}: expected no update of a bias, found one; the LoRA was made for another model")
+    bias = found.detach().float()
+    for adapter in adapters:
+        bias = adapted_bias(bias, adapter.parts, adapter.strength, layer=layer)
+    module.bias = nn.Parameter(bias.to(found.dtype), requires_grad=False)

@@ -1,0 +1,401 @@
+"""Every kind of file written and read back: what is exact is exact, the rest within its bound."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from openltx.media.av_reader import (
+    frame_rate,
+    iterate_frames,
+    read_frames,
+    read_frames_at,
+    read_frames_between,
+    read_sound,
+    read_tags,
+    video_info,
+)
+from openltx.media.av_writer import Encoding, write_audio, write_av
+from openltx.media.codecs import AUDIO_CONTAINERS, CONTAINERS, VIDEO_CODECS, audio_codec, video_codec
+from openltx.media.colour import BT709, rgb_to_10bit, rgb_to_rgb24
+from openltx.media.sequences import write_png_sequence
+from openltx.media.sound import int16_codes
+
+SOFTWARE = [
+    (suffix, codec)
+    for suffix, kind in CONTAINERS.items()
+    for codec in kind.video
+    if not VIDEO_CODECS[codec].hardware and codec not in ("gif", "webp")
+]
+RATES = [23.976, 24, 25, 29.97, 30, 50, 59.94, 120]
+CLAPS = [
+    (".mp4", "h264", "aac"),
+    (".mp4", "h265", "opus"),
+    (".mp4", "av1", "flac"),
+    (".mov", "prores", "pcm"),
+    (".mov", "h264", "aac"),
+    (".mkv", "ffv1", "flac"),
+    (".mkv", "h264", "aac"),
+    (".webm", "vp9", "opus"),
+]
+AAC_FRAME = 1024
+
+
+def _clip(frames: int = 12, height: int = 48, width: int = 64) -> torch.Tensor:
+    """A soft picture that moves: what a codec is made for."""
+    t, y, x = torch.meshgrid(
+        torch.arange(frames) / 12, torch.linspace(0, 3, height), torch.linspace(0, 4, width), indexing="ij"
+    )
+    waves = [torch.sin(x + 3 * t), torch.cos(y - 2 * t), torch.sin(x * y + t)]
+    return 0.5 + 0.4 * torch.stack(waves, dim=-1)
+
+
+def _noise(samples: int) -> torch.Tensor:
+    return torch.rand(2, samples, generator=torch.Generator().manual_seed(1)) * 1.8 - 0.9
+
+
+def _psnr(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    return float(-10 * ((found.float() - wanted.float()) / 255).square().mean().log10())
+
+
+@pytest.mark.parametrize(("suffix", "codec"), SOFTWARE)
+def test_every_codec_keeps_frames_rate_tags_and_texts(tmp_path: Path, suffix: str, codec: str) -> None:
+    tags = {"openltx": '{"a": 1}', "prompt": '{"text": "ä"}'}
+    encoding = Encoding(video=codec)
+    path = write_av(
+        tmp_path / f"a{suffix}",
+        torch.split(_clip(), 5),
+        frame_rate=23.976,
+        waveform=_noise(24024),
+        encoding=encoding,
+        tags=tags,
+    )
+    info, found = video_info(path), read_tags(path)
+    assert (info.height, info.width) == (48, 64)
+    assert info.rate == Fraction(24000, 1001)
+    assert {name: found[name] for name in tags} == tags
+    frames = read_frames(path)
+    assert len(frames) == 12
+    wanted = VIDEO_CODECS[codec].tags
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        assert wanted is not None
+        assert (context.color_primaries, context.color_trc) == (wanted.primaries, wanted.transfer)
+        assert (context.colorspace, context.color_range) == (wanted.matrix, wanted.range)
+        assert context.pix_fmt == VIDEO_CODECS[codec].pixel_format
+    if codec != "h265_hlg":
+        assert _psnr(frames, torch.from_numpy(rgb_to_rgb24(_clip()))) > 33
+
+
+def test_lossless_codecs_are_exact(tmp_path: Path) -> None:
+    frames, sound = torch.rand(7, 32, 48, 3), _noise(14000)
+    path = write_av(
+        tmp_path / "a.mkv",
+        torch.split(frames, 3),
+        frame_rate=24,
+        waveform=sound,
+        encoding=Encoding(video="ffv1", audio="flac"),
+    )
+    assert np.array_equal(read_frames(path).numpy(), rgb_to_rgb24(frames))
+    found = read_sound(path)
+    assert found is not None
+    codes = torch.from_numpy(int16_codes(sound).reshape(-1, 2).T.copy()).float()
+    assert torch.equal(found.waveform * 32768, codes)
+
+
+def test_h264_at_crf_18_is_close(tmp_path: Path) -> None:
+    clip = _clip(24, 128, 192)
+    path = write_av(tmp_path / "a.mp4", torch.split(clip, 8), frame_rate=24, encoding=Encoding(quality=18))
+    weights = torch.tensor(BT709[0])
+    luma = [frames.float() @ weights for frames in (read_frames(path), torch.from_numpy(rgb_to_rgb24(clip)))]
+    assert _psnr(*luma) > 42
+
+
+def test_ten_bits_stay_ten_bits(tmp_path: Path) -> None:
+    ramp = torch.linspace(0.2, 0.3, 256)[None, None, :, None].expand(3, 32, 256, 3).contiguous()
+    path = write_av(tmp_path / "a.mov", [ramp], frame_rate=24, encoding=Encoding(video="prores"))
+    deep = read_frames(path, deep=True)
+    assert deep.dtype is torch.float32
+    assert float((deep / 255 - ramp).abs().mean()) < 0.5 / 255
+    assert len(set(deep[0, 0, :, 1].tolist())) > 2 * len(set(read_frames(path)[0, 0, :, 1].tolist()))
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize(("suffix", "video", "audio"), CLAPS)
+def test_a_clap_is_heard_when_it_is_seen(tmp_path: Path, suffix: str, video: str, audio: str, rate: float) -> None:
+    frames, at = torch.full((16, 64, 64, 3), 0.1), 9
+    frames[at] = 0.9
+    exact = Fraction(round(rate) * 1000, 1001) if rate != round(rate) else Fraction(round(rate))
+    first = round(at / exact * 48000)
+    sound = torch.zeros(2, round(16 / exact * 48000))
+    sound[:, first : first + 48] = 0.9
+    encoding = Encoding(video=video, audio=audio)
+    path = write_av(tmp_path / f"a{suffix}", torch.split(frames, 4), frame_rate=rate, waveform=sound, encoding=encoding)
+    times = [(time, float(picture.float().mean())) for time, picture in iterate_frames(path)]
+    seen = max(times, key=lambda row: row[1])[0]
+    assert seen is not None
+    assert len(times) == 16
+    assert abs(float(seen) - _heard(path)) <= AAC_FRAME / 48000 / 2
+    assert abs(float(frame_rate(path) / exact) - 1) < 1e-3
+
+
+def _heard(path: Path) -> float:
+    with av.open(str(path)) as container:
+        loudest = (0.0, 0.0)
+        for frame in container.decode(container.streams.audio[0]):
+            assert frame.time is not None
+            values = np.abs(frame.to_ndarray().astype(np.float64)).reshape(-1)
+            channels = 1 if frame.format.is_planar else 2
+            position = int(values.argmax()) % frame.samples if channels == 1 else int(values.argmax()) // channels
+            loudest = max(loudest, (float(values.max()), frame.time + position / frame.sample_rate))
+    return loudest[1]
+
+
+@pytest.mark.parametrize("length", ["video", "own"])
+@pytest.mark.parametrize("seconds", [0.1, 3.0])
+def test_sound_is_cut_padded_or_left_by_choice(tmp_path: Path, length: str, seconds: float) -> None:
+    path = write_av(
+        tmp_path / "a.mkv",
+        [torch.rand(24, 32, 32, 3)],
+        frame_rate=24,
+        waveform=_noise(round(seconds * 48000)),
+        encoding=Encoding(video="ffv1", audio="pcm", sound_length="own" if length == "own" else "video"),
+    )
+    sound = read_sound(path)
+    assert sound is not None
+    assert sound.waveform.shape[1] == (48000 if length == "video" else round(seconds * 48000))
+
+
+def test_sound_comes_while_frames_come(tmp_path: Path) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def frames() -> Iterator[torch.Tensor]:
+        for index in range(6):
+            asked.append((index, -1))
+            yield torch.rand(8, 32, 32, 3)
+
+    def sound(first: int, count: int) -> torch.Tensor:
+        asked.append((first, count))
+        return torch.zeros(2, count)
+
+    write_av(tmp_path / "a.mp4", frames(), frame_rate=24, waveform=sound)
+    ends = [first + count for first, count in asked if count >= 0]
+    assert ends[-1] == 96000
+    assert asked.index((5, -1)) > asked.index((16000 * 4, 16000))
+    assert sorted(ends) == ends
+
+
+def test_containers_and_codecs_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
+    frames = [torch.rand(2, 32, 32, 3)]
+    with pytest.raises(ValueError, match=r"video codec of \.mp4 files: expected auto or one of h264.*found prores"):
+        write_av(tmp_path / "a.mp4", frames, frame_rate=24, encoding=Encoding(video="prores"))
+    with pytest.raises(ValueError, match="quality: expected 0 to 51 for h264, found 90"):
+        write_av(tmp_path / "a.mp4", frames, frame_rate=24, encoding=Encoding(quality=90))
+    with pytest.raises(ValueError, match="quality: ffv1 has no such setting"):
+        write_av(tmp_path / "a.mkv", frames, frame_rate=24, encoding=Encoding(video="ffv1", quality=3))
+    with pytest.raises(ValueError, match="sample rate: expected one of .* for opus, found 44100"):
+        write_av(tmp_path / "a.webm", frames, frame_rate=24, waveform=_noise(10), sample_rate=44100)
+    with pytest.raises(ValueError, match="hold no sound"):
+        audio_codec("auto", ".gif", 48000)
+    with pytest.raises(ValueError, match="frames: expected 32x32, found 48x32"):
+        write_av(tmp_path / "a.mp4", [*frames, torch.rand(2, 32, 48, 3)], frame_rate=24)
+    with pytest.raises(ValueError, match="frame rate: expected a number above 0"):
+        write_av(tmp_path / "a.mp4", frames, frame_rate=float("nan"))
+    assert list(tmp_path.iterdir()) == []
+    assert video_codec("auto", ".webm").name == "vp9"
+
+
+def test_a_missing_hardware_encoder_is_one_line(tmp_path: Path) -> None:
+    path, encoding = tmp_path / "a.mp4", Encoding(video="h264_nvenc")
+    reason = None
+    try:
+        write_av(path, [torch.rand(2, 256, 256, 3)], frame_rate=24, encoding=encoding)
+    except ValueError as error:
+        reason = str(error)
+    if reason is None:
+        assert video_info(path).frames == 2
+    else:
+        assert "h264_nvenc" in reason
+        assert "\n" not in reason
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", AUDIO_CONTAINERS)
+def test_sound_alone(tmp_path: Path, suffix: str) -> None:
+    wave = torch.sin(torch.arange(24000) * 0.05).expand(2, -1) * 0.5
+    path = write_audio(tmp_path / f"a{suffix}", wave, sample_rate=24000, tags={"openltx": "{}"})
+    sound = read_sound(path)
+    assert sound is not None
+    assert abs(sound.waveform.shape[1] / sound.sample_rate - 1) < 0.06
+    if suffix in (".wav", ".flac"):
+        assert sound.sample_rate == 24000
+        assert torch.equal(sound.waveform * 32768, (wave * 32767).trunc())
+    if AUDIO_CONTAINERS[suffix].tags and suffix != ".opus":  # Ogg keeps texts with the stream
+        assert read_tags(path)["openltx"] == "{}"
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animations(tmp_path: Path, suffix: str) -> None:
+    clip = _clip()
+    path = write_av(tmp_path / f"a{suffix}", torch.split(clip, 4), frame_rate=12)
+    with Image.open(path) as image:
+        assert image.n_frames == 12
+        assert image.info.get("loop") == 0
+        durations, frames = [], []
+        for index in range(12):
+            image.seek(index)
+            frames.append(torch.from_numpy(np.array(image.convert("RGB"))))
+            durations.append(image.info["duration"])
+    assert abs(sum(durations) - 1000) < 20
+    assert _psnr(torch.stack(frames), torch.from_numpy(rgb_to_rgb24(clip))) > 30
+
+
+def test_png_sequence(tmp_path: Path) -> None:
+    clip = _clip(3)
+    folder = write_png_sequence(tmp_path / "a_png", torch.split(clip, 2), tags={"openltx": "{}"})
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["frame_00000.png", "frame_00001.png", "frame_00002.png"]
+    with Image.open(folder / names[1]) as image:
+        assert np.array_equal(np.array(image), rgb_to_rgb24(clip)[1])
+        assert image.info["openltx"] == "{}"
+    with pytest.raises(ValueError, match="is there already"):
+        write_png_sequence(folder, [clip])
+    with pytest.raises(ValueError, match="at least one frame"):
+        write_png_sequence(tmp_path / "b", [])
+    assert [path.name for path in tmp_path.iterdir()] == ["a_png"]
+
+
+def test_every_code_of_an_8_bit_picture_survives() -> None:
+    codes = torch.arange(256).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    assert np.array_equal(rgb_to_rgb24(codes / 255), codes.numpy())
+
+
+def test_10_bit_codes_at_the_ends() -> None:
+    ends = torch.tensor([0.0, 1.0]).reshape(1, 1, 2, 1).expand(1, 2, 2, 3)
+    assert rgb_to_10bit(ends, BT709).luma[0, 0].tolist() == [64, 940]
+    with pytest.raises(ValueError, match="even width and height"):
+        rgb_to_10bit(torch.zeros(1, 2, 3, 3), BT709)
+
+
+@pytest.mark.parametrize("colourspace", [1, 5, 9])
+@pytest.mark.parametrize("full", [False, True])
+def test_matrix_and_range_of_a_stream_are_honoured(tmp_path: Path, colourspace: int, full: bool) -> None:
+    """One colour, in the codes of BT.709, 601 or 2020, limited or full range: it comes back."""
+    red, blue = {1: (0.2126, 0.0722), 5: (0.299, 0.114), 9: (0.2627, 0.0593)}[colourspace]
+    r, g, b = 0.8, 0.4, 0.2
+    y = red * r + (1 - red - blue) * g + blue * b
+    signal = (y, (b - y) / (2 - 2 * blue), (r - y) / (2 - 2 * red))
+    codes = [signal[0] * 255, *(v * 255 + 128 for v in signal[1:])]
+    if not full:
+        codes = [signal[0] * 219 + 16, *(v * 224 + 128 for v in signal[1:])]
+    planes = [np.full(size, round(code), np.uint8) for size, code in zip((1024, 256, 256), codes, strict=True)]
+    picture = av.VideoFrame.from_ndarray(np.concatenate(planes).reshape(48, 32), format="yuv420p")
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=24)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = colourspace, 2 if full else 1
+        container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    found = read_frames(path)[0].float().mean(dim=(0, 1)) / 255
+    assert float((found - torch.tensor([r, g, b])).abs().max()) < 0.012
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turned"),
+    [
+        ((0, 1, -1, 0), lambda p: p.rot90(-1)),
+        ((-1, 0, 0, -1), lambda p: p.rot90(2)),
+        ((0, -1, 1, 0), lambda p: p.rot90(1)),
+        ((-1, 0, 0, 1), lambda p: p.flip(1)),
+        ((1, 0, 0, -1), lambda p: p.flip(0)),
+        ((0, 1, 1, 0), lambda p: p.transpose(0, 1)),
+    ],
+)
+def test_frames_are_shown_upright(tmp_path: Path, matrix: tuple[int, ...], turned: object) -> None:
+    """A phone's display matrix, put into the track header of an MP4."""
+    path = write_av(tmp_path / "a.mp4", [_clip(2)], frame_rate=24)
+    plain = read_frames(path)[0]
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 4 + 40
+    a, b, c, d = (value << 16 for value in matrix)
+    struct.pack_into(">9i", data, place, a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    assert callable(turned)
+    assert torch.equal(read_frames(path)[0], turned(plain))
+
+
+def _numbered(path: Path, times: list[int]) -> Path:
+    """A lossless clip whose frame i is grey i * 8, shown at times[i] milliseconds."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=1000)
+        stream.width = stream.height = 16
+        stream.pix_fmt = "bgr0"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, time in enumerate(times):
+            grey = np.full((16, 16, 3), index * 8, np.uint8)
+            picture = av.VideoFrame.from_ndarray(grey, format="rgb24").reformat(format="bgr0")
+            picture.pts, picture.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _numbers(frames: torch.Tensor) -> list[int]:
+    return [int(value) // 8 for value in frames[:, 0, 0, 0]]
+
+
+def test_variable_frame_rates_become_constant_on_request(tmp_path: Path) -> None:
+    path = _numbered(tmp_path / "a.mkv", [0, 100, 400, 500, 900, 1000])
+    assert _numbers(read_frames_at(path, 10)) == [0, 1, 1, 1, 2, 3, 3, 3, 3, 4, 5]
+    assert _numbers(read_frames_at(path, 5)) == [0, 1, 2, 3, 3, 5]
+    even = _numbered(tmp_path / "b.mkv", [round(index * 1000 / 24) for index in range(24)])
+    assert _numbers(read_frames_at(even, 24)) == list(range(24))
+    assert _numbers(read_frames_at(even, 48)) == [index // 2 for index in range(48)]
+    assert _numbers(read_frames_at(even, 12)) == list(range(0, 24, 2))
+    with pytest.raises(ValueError, match="frame rate: expected a number above 0"):
+        read_frames_at(even, 0)
+
+
+def test_trimming_by_seconds(tmp_path: Path) -> None:
+    path = _numbered(tmp_path / "a.mkv", [index * 100 for index in range(20)])
+    assert _numbers(read_frames_between(path, 0.5, 0.3)) == [5, 6, 7]
+    assert _numbers(read_frames_between(path, 1.8)) == [18, 19]
+    with pytest.raises(ValueError, match="start: expected seconds from 0 on"):
+        read_frames_between(path, -1.0)
+    with pytest.raises(ValueError, match="expected frames in this range, found none"):
+        read_frames_between(path, 9.0)
+    assert read_sound(path) is None
+
+
+def test_unsigned_8_bit_sound_is_centred(tmp_path: Path) -> None:
+    import wave
+
+    with wave.open(str(tmp_path / "a.wav"), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(1)
+        file.setframerate(8000)
+        file.writeframes(bytes([128, 0, 255, 128]))
+    sound = read_sound(tmp_path / "a.wav")
+    assert sound is not None
+    assert sound.waveform.tolist() == [[0.0, -1.0, 127 / 128, 0.0]]
+
+
+def test_what_is_no_media_file_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "note.mp4").write_text("hello")
+    for path in (tmp_path / "note.mp4", tmp_path / "missing.mp4"):
+        for read in (read_frames, read_sound, frame_rate, video_info, read_tags):
+            with pytest.raises(ValueError, match=f"{path.name}: expected a media file"):
+                read(path)
+    silent = write_audio(tmp_path / "a.wav", torch.zeros(2, 100), sample_rate=8000)
+    with pytest.raises(ValueError, match="found no picture"):
+        read_frames(silent)
