@@ -34,6 +34,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_inspect(commands)
     _add_conformance(commands)
     _add_bench(commands)
+    _add_train(commands)
     _add_reproduce(commands)
     return root
 
@@ -333,7 +334,7 @@ def _conformance(arguments: argparse.Namespace) -> int:
 
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
-    command.add_argument("name", choices=("demo", "networks", "media"))
+    command.add_argument("name", choices=("demo", "networks", "media", "embedded"))
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_bench)
 
@@ -346,6 +347,24 @@ def _bench(arguments: argparse.Namespace) -> int:
         raise ValueError("bench: the benchmarks are not in the installed package; run it in a clone of the repository")
     command = [sys.executable, str(script), *(["--json"] if arguments.json else [])]
     return subprocess.run(command, check=False).returncode
+
+
+# train
+
+
+def _add_train(commands: Commands) -> None:
+    command = _add(commands, "train", "train the embedded tiny model, stage by stage, resumable")
+    command.add_argument("what", choices=("embedded",))
+    command.add_argument("--stage", help="one stage; default: all, each for its own time")
+    command.add_argument("--minutes", type=float, default=10.0, help="of one core, that the stage lasts in all")
+    command.set_defaults(run=_train)
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from .training.embedded import main as train
+
+    train(["--all"] if arguments.stage is None else ["--stage", arguments.stage, "--minutes", str(arguments.minutes)])
+    return DONE
 
 
 # reproduce

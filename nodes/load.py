@@ -40,7 +40,7 @@ class LoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "text_encoder",
-                    options=[INSIDE, *model_files("text_encoders")],
+                    options=model_files("text_encoders", before=[INSIDE]),
                     default=INSIDE,
                     tooltip="The Gemma 3 12B file for published checkpoints; the embedded tiny model holds its own.",
                 ),

@@ -118,9 +118,9 @@ def input_files(kind: MediaKind) -> list[str]:
     return files.media_files([Path(folder_paths.get_input_directory()), files.SAMPLE_INPUTS], kind)
 
 
-def model_files(role: str) -> list[str]:
-    """Names to choose from, as options of a combo: ComfyUI's folders of this role, and the embedded models."""
-    return files.list_models(role, _model_folders(role))
+def model_files(role: str, *, before: Sequence[str] = ()) -> list[str]:
+    """Options of a combo: those of `before`, then names from ComfyUI's folders of this role and the embedded models."""
+    return [*before, *files.list_models(role, _model_folders(role))]
 
 
 def model_path(role: str, name: str) -> Path:

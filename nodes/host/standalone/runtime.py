@@ -162,10 +162,10 @@ def input_files(kind: MediaKind) -> list[str]:
     return InputOptions(files.media_files([folder, files.SAMPLE_INPUTS], kind), [folder])
 
 
-def model_files(role: str) -> list[str]:
-    """Names to choose from, as options of a combo; a value may also be the plain path of a model file."""
+def model_files(role: str, *, before: Sequence[str] = ()) -> list[str]:
+    """Options of a combo: those of `before`, then names of models; a value may also be the plain path of a file."""
     folders = _model_folders(role)
-    return ModelOptions(files.list_models(role, folders), folders)
+    return ModelOptions([*before, *files.list_models(role, folders)], folders)
 
 
 def model_path(role: str, name: str) -> Path:
