@@ -10,6 +10,7 @@ from typing import Any
 
 from openltx.nodes.host.standalone.info import info
 from openltx.nodes.host.standalone.schema import overrides, schema_of
+from openltx.nodes.host.standalone.settings import Settings, model_folders_below, use
 
 
 def _assert_equal(ours: list[type[Any]], theirs: list[type[Any]]) -> None:
@@ -41,7 +42,9 @@ def test_toy_nodes(both_hosts: Any) -> None:
 
 def test_our_nodes(comfyui_base: Path, our_nodes: list[type[Any]]) -> None:
     theirs = importlib.import_module("openltx_in_comfyui.nodes.registry").NODES
-    _assert_equal(our_nodes, theirs)
+    folders = model_folders_below(comfyui_base / "models")  # both list the same files, whatever other tests put there
+    with use(Settings(model_folders=folders)):
+        _assert_equal(our_nodes, theirs)
 
 
 def test_nodes_that_ask_for_their_id_are_not_idempotent(our_nodes: list[type[Any]]) -> None:
