@@ -336,6 +336,7 @@ def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
     command.add_argument("name", choices=("demo", "networks", "media", "embedded"))
     command.add_argument("--json", action="store_true")
+    command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")
     command.set_defaults(run=_bench)
 
 
@@ -345,7 +346,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     script = Path(__file__).parent / "benchmarks" / f"{arguments.name}.py"
     if not script.is_file():
         raise ValueError("bench: the benchmarks are not in the installed package; run it in a clone of the repository")
-    command = [sys.executable, str(script), *(["--json"] if arguments.json else [])]
+    command = [sys.executable, str(script), *(["--json"] if arguments.json else []), *arguments.options]
     return subprocess.run(command, check=False).returncode
 
 

@@ -416,8 +416,8 @@ def test_options_of_a_call_are_checked() -> None:
         network(video, audio, perturbations=[[beyond], []])
     with pytest.raises(ValueError, match="perturbation type: expected one of"):
         Perturbation(type="skip_everything")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="feed_forward_chunk: expected at least 1 token, found 0"):
-        network(video, audio, feed_forward_chunk=0)
+    with pytest.raises(ValueError, match=r"feed_forward_chunk: expected 0 \(all tokens\) or more, found -1"):
+        network(video, audio, feed_forward_chunk=-1)
     with pytest.raises(ValueError, match="only generation 2"):
         network.prepare(video, audio, cache_text=True)
 

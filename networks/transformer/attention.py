@@ -3,6 +3,8 @@
 # B batch, T query tokens, S key tokens, H heads, w head width
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from ..attention import attention
 from ..operations import Operations, torch_operations
+from .modulation import by_tokens
 from .perturbations import Keep
 from .rope import RopeTable, rotate
 
@@ -46,34 +49,56 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         rope: RopeTable | None = None,
         context_rope: RopeTable | None = None,
+    ) -> Tensor:
+        """x (B, T, query width) attends to context (B, S, context width); result like x."""
+        values = self.values(context)
+        attended = attention(self.queries(x, rope), self.keys(context, context_rope), values, bias=bias)
+        return self.output(attended, self.gates(x))
+
+    def within(
+        self,
+        make: Callable[[], Tensor],
+        *,
+        bias: Tensor | None = None,
+        rope: RopeTable | None = None,
         keep: Keep = True,
     ) -> Tensor:
-        """x (B, T, query width) attends to context (B, S, context width); result like x.
+        """What make() returns, (B, T, width), attends to itself; it is made here to be freed before the attention.
 
-        keep: samples that are not kept get their own values instead of the softmax result (S = T).
+        keep: samples that are not kept get their own values instead of the softmax result.
         """
-        values = self.values(context)
+        x = make()
+        gates, values = self.gates(x), self.values(x)
         if keep is False:
-            return self.output(x, values)
-        attended = attention(self.queries(x, rope), self.keys(context, context_rope), values, bias=bias)
+            return self.output(values, gates)
+        queries, keys = self.queries(x, rope), self.keys(x, rope)
+        del x
+        attended = attention(queries, keys, values, bias=bias)
+        del queries, keys
         if isinstance(keep, Tensor):
             attended = torch.where(keep[..., None], attended, values)
-        return self.output(x, attended)
+        del values
+        return self.output(attended, gates)
 
     def queries(self, x: Tensor, rope: RopeTable | None = None) -> Tensor:
-        return self._rotated_heads(self.q_norm(self.to_q(x)), rope)
+        return self._rotated_heads(_normed(self.to_q(x), self.q_norm), rope)
 
     def keys(self, context: Tensor, rope: RopeTable | None = None) -> Tensor:
-        return self._rotated_heads(self.k_norm(self.to_k(context)), rope)
+        return self._rotated_heads(_normed(self.to_k(context), self.k_norm), rope)
 
     def values(self, context: Tensor) -> Tensor:
         return self._heads(self.to_v(context))
 
-    def output(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Gate by head, from the query input x, and project: attended (B, H, T, w) -> (B, T, query width)."""
-        if self.to_gate_logits is not None:
-            gates = 2 * torch.sigmoid(self.to_gate_logits(x))
-            attended = attended * rearrange(gates, "B T H -> B H T 1")
+    def gates(self, x: Tensor) -> Tensor | None:
+        """Of each head, from the query input x (B, T, query width): (B, H, T, 1)."""
+        if self.to_gate_logits is None:
+            return None
+        return rearrange(2 * torch.sigmoid(self.to_gate_logits(x)), "B T H -> B H T 1")
+
+    def output(self, attended: Tensor, gates: Tensor | None) -> Tensor:
+        """Gate and project: attended (B, H, T, w), which may be overwritten -> (B, T, query width)."""
+        if gates is not None:
+            attended = attended * gates if torch.is_grad_enabled() else attended.mul_(gates)
         return self.to_out[0](rearrange(attended, "B H T w -> B T (H w)"))  # type: ignore[no-any-return]
 
     def _rotated_heads(self, x: Tensor, rope: RopeTable | None) -> Tensor:
@@ -83,6 +108,11 @@ class Attention(nn.Module):
 
     def _heads(self, x: Tensor) -> Tensor:
         return rearrange(x, "B T (H w) -> B H T w", H=self.heads)
+
+
+def _normed(x: Tensor, norm: nn.Module) -> Tensor:
+    """norm(x), x (B, T, D) not needed any more."""
+    return by_tokens(lambda tokens: norm(x[:, tokens]), x, overwrite=True)
 
 
 class _GeluProjection(nn.Module):

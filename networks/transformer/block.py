@@ -3,7 +3,6 @@
 # B batch, T tokens, S text tokens, D stream width
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import cast
 
 import torch
@@ -13,7 +12,7 @@ from ..attention import attention
 from ..operations import Operations, torch_operations
 from .attention import Attention, FeedForward
 from .config import PREFIXES, Modality, StreamConfig, TransformerConfig
-from .modulation import Modulation, normalise, table_modulation
+from .modulation import Modulation, normalise, table_modulation, token_pieces
 from .perturbations import Keep, PerturbationType
 from .state import Step, StreamStep
 
@@ -88,21 +87,19 @@ class Block(nn.Module):
     def _self_and_text_attention(self, name: Modality, x: Tensor, rows: Modulation, step: Step) -> Tensor:
         stream = step.video if name == "video" else step.audio
         assert stream is not None
-        rope = stream.prepared.rope
-        normed = self._modulate(normalise(x, self.config.norm_eps), rows, scale=1, shift=0)
-        update = self._layer(PREFIXES[name] + "attn1")(
-            normed,
-            normed,
+        former = x
+        update = self._layer(PREFIXES[name] + "attn1").within(
+            lambda: normalise(former, self.config.norm_eps, rows, scale=1, shift=0),
             bias=stream.prepared.attention_bias,
-            rope=rope,
-            context_rope=rope,
+            rope=stream.prepared.rope,
             keep=step.keep.keep(SKIP_SELF[name], self.index),
         )
         x = _add(x, update, rows.row(2), in_place=step.in_place)
-        query = normalise(x, self.config.norm_eps)
+        del update
         if not self.config.text_modulation:
+            query = normalise(x, self.config.norm_eps)
             return _add(x, self._text_attention(name, query, stream), None, in_place=step.in_place)
-        query = self._modulate(query, rows, scale=7, shift=6)
+        query = normalise(x, self.config.norm_eps, rows, scale=7, shift=6)
         return _add(x, self._text_attention(name, query, stream), rows.row(8), in_place=step.in_place)
 
     def _text_attention(self, name: Modality, query: Tensor, stream: StreamStep) -> Tensor:
@@ -116,7 +113,7 @@ class Block(nn.Module):
             if cache is not None:
                 cache[self.index] = keys, values
         attended = attention(layer.queries(query), keys, values, bias=stream.prepared.context_bias)
-        return layer.output(query, attended)
+        return layer.output(attended, layer.gates(query))
 
     def _text(self, name: Modality, stream: StreamStep) -> Tensor:
         """The text as keys and values see it: modulated from 2.3 on, never normalised."""
@@ -125,7 +122,7 @@ class Block(nn.Module):
             return context
         table = self._table(PREFIXES[name] + "prompt_scale_shift_table")
         rows = table_modulation(table, context) if stream.prompt is None else stream.prompt.plus(table)
-        return self._modulate(context, rows, scale=1, shift=0)
+        return torch.addcmul(rows.row(0), context, rows.scale(1))
 
     def _cross_attention(self, video: Tensor, audio: Tensor, step: Step) -> tuple[Tensor, Tensor]:
         """Both directions, from the same tokens: the second does not see what the first one added."""
@@ -135,26 +132,27 @@ class Block(nn.Module):
         to_audio = self._keep_cross("skip_v2a_cross_attn", step.audio, step)
         if to_video is False and to_audio is False:
             return video, audio
-        eps = self.config.norm_eps
-        normed_video, normed_audio = normalise(video, eps), normalise(audio, eps)
         video_rows, video_gate = self._cross_rows("scale_shift_table_a2v_ca_video", step.video)
         audio_rows, audio_gate = self._cross_rows("scale_shift_table_a2v_ca_audio", step.audio)
-        if to_video is not False:
-            update = self.audio_to_video_attn(
-                self._modulate(normed_video, video_rows, scale=0, shift=1),
-                self._modulate(normed_audio, audio_rows, scale=0, shift=1),
-                rope=step.video.prepared.cross_rope,
-                context_rope=step.audio.prepared.cross_rope,
-            )
-            video = _add(video, update, video_gate.row(0) * to_video, in_place=step.in_place)
-        if to_audio is not False:
-            update = self.video_to_audio_attn(
-                self._modulate(normed_audio, audio_rows, scale=2, shift=3),
-                self._modulate(normed_video, video_rows, scale=2, shift=3),
+        eps, for_audio, for_video = self.config.norm_eps, None, None
+        if to_audio is not False:  # first: what it gives is small
+            for_audio = self.video_to_audio_attn(
+                normalise(audio, eps, audio_rows, scale=2, shift=3),
+                normalise(video, eps, video_rows, scale=2, shift=3),
                 rope=step.audio.prepared.cross_rope,
                 context_rope=step.video.prepared.cross_rope,
             )
-            audio = _add(audio, update, audio_gate.row(0) * to_audio, in_place=step.in_place)
+        if to_video is not False:
+            for_video = self.audio_to_video_attn(
+                normalise(video, eps, video_rows, scale=0, shift=1),
+                normalise(audio, eps, audio_rows, scale=0, shift=1),
+                rope=step.video.prepared.cross_rope,
+                context_rope=step.audio.prepared.cross_rope,
+            )
+        if for_audio is not None:
+            audio = _add(audio, for_audio, audio_gate.row(0) * to_audio, in_place=step.in_place)
+        if for_video is not None:
+            video = _add(video, for_video, video_gate.row(0) * to_video, in_place=step.in_place)
         return video, audio
 
     def _keep_cross(self, kind: PerturbationType, target: StreamStep, step: Step) -> Keep:
@@ -171,7 +169,7 @@ class Block(nn.Module):
         """In chunks of tokens: the hidden layer, four times as wide, is the largest tensor of a block."""
         layer = cast(FeedForward, self.get_submodule(PREFIXES[name] + "ff"))
         parts = []
-        for tokens in _chunks(x.shape[1], step.feed_forward_chunk):
+        for tokens in token_pieces(x.shape[1], step.feed_forward_chunk or x.shape[1]):
             part = x[:, tokens]
             normed = normalise(part, self.config.norm_eps)
             update = layer(torch.addcmul(rows.row(3, tokens), normed, rows.scale(4, tokens)))
@@ -179,10 +177,6 @@ class Block(nn.Module):
         if step.in_place:
             return x
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-
-    @staticmethod
-    def _modulate(x: Tensor, rows: Modulation, *, scale: int, shift: int) -> Tensor:
-        return torch.addcmul(rows.row(shift), x, rows.scale(scale))
 
     def _layer(self, name: str) -> Attention:
         return cast(Attention, self.get_submodule(name))
@@ -196,8 +190,3 @@ def _add(x: Tensor, update: Tensor, gate: Tensor | None, *, in_place: bool) -> T
     if gate is None:
         return x.add_(update) if in_place else x + update
     return x.addcmul_(update, gate) if in_place else torch.addcmul(x, update, gate)
-
-
-def _chunks(tokens: int, size: int | None) -> Iterator[slice]:
-    size = size or tokens
-    return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))

@@ -20,6 +20,8 @@ from .perturbations import KeepTable, SamplePerturbations, check_perturbations
 from .rope import rope_table
 from .state import Prepared, PreparedStream, Step, StreamStep
 
+CPU_CHUNK, DEVICE_CHUNK = 1024, 4096  # tokens of a feed-forward at once
+
 # Of a stream: the embedder of its cross-modal scales and shifts, and that of the gate of what it receives.
 CROSS_EMBEDDERS: dict[Modality, tuple[str, str]] = {
     "video": ("av_ca_video_scale_shift_adaln_single", "av_ca_a2v_gate_adaln_single"),
@@ -135,13 +137,14 @@ class Transformer(nn.Module):
 
         prepared: the result of `prepare` for streams with these positions, contexts and masks; None: made here.
         perturbations: for each sample, what it skips. feed_forward_chunk: tokens that a feed-forward takes at once,
-        to save memory; None: all. Raises ValueError, naming the argument, for wrong shapes, dtypes, missing streams.
+        to save memory; None: 1024 on a CPU, 4096 elsewhere, all while gradients are recorded; 0: all.
+        Raises ValueError, naming the argument, for wrong shapes, dtypes, missing streams.
         """
         check_streams(self.config, video, audio)
         batch = given_streams(video, audio)[0][1].latent.shape[0]
         check_perturbations(perturbations, batch=batch, num_layers=self.config.num_layers)
-        if feed_forward_chunk is not None and feed_forward_chunk < 1:
-            raise ValueError(f"feed_forward_chunk: expected at least 1 token, found {feed_forward_chunk}")
+        if feed_forward_chunk is not None and feed_forward_chunk < 0:
+            raise ValueError(f"feed_forward_chunk: expected 0 (all tokens) or more, found {feed_forward_chunk}")
         step = self._step(video, audio, prepared or self.prepare(video, audio), perturbations, feed_forward_chunk)
         video_tokens = self._stem("video", video, step.video)
         audio_tokens = self._stem("audio", audio, step.audio)
@@ -167,7 +170,7 @@ class Transformer(nn.Module):
             video=self._stream_step("video", present, prepared.video),
             audio=self._stream_step("audio", present, prepared.audio),
             keep=KeepTable(perturbations, device=device),
-            feed_forward_chunk=feed_forward_chunk,
+            feed_forward_chunk=_usual_chunk(device) if feed_forward_chunk is None else feed_forward_chunk,
             in_place=not torch.is_grad_enabled(),
         )
 
@@ -227,6 +230,13 @@ class Transformer(nn.Module):
 
     def _embedder(self, name: str) -> AdaLayerNormSingle:
         return cast(AdaLayerNormSingle, self.get_submodule(name))
+
+
+def _usual_chunk(device: torch.device) -> int:
+    """Tokens of a feed-forward at once: enough to keep the device busy, and a hidden layer of modest size."""
+    if torch.is_grad_enabled():  # which keep every hidden layer anyway
+        return 0
+    return CPU_CHUNK if device.type == "cpu" else DEVICE_CHUNK
 
 
 def _shared(positions: Tensor) -> Tensor:

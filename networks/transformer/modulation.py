@@ -8,6 +8,7 @@ they are applied, one row at a time: the (B, T, 9*D) table of the formulae never
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ from ..operations import Operations, torch_operations
 
 SINUSOIDS = 256
 ALL_TOKENS = slice(None)
+NORM_ELEMENTS = 2**18  # that a norm takes at once on a CPU: its float32 copies stay in the cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +74,33 @@ def table_modulation(table: Tensor, like: Tensor) -> Modulation:
     return Modulation(values=table.to(like)[None], index=None)
 
 
-def normalise(x: Tensor, eps: float) -> Tensor:
-    """x / rms(x) over the features, without a weight."""
-    return F.rms_norm(x, (x.shape[-1],), eps=eps)
+def normalise(x: Tensor, eps: float, rows: Modulation | None = None, *, scale: int = 0, shift: int = 0) -> Tensor:
+    """x / rms(x) over the features, without a weight; with `rows`: times 1 + row `scale`, plus row `shift`."""
+
+    def normed(tokens: slice) -> Tensor:
+        part = F.rms_norm(x[:, tokens], (x.shape[-1],), eps=eps)
+        return part if rows is None else torch.addcmul(rows.row(shift, tokens), part, rows.scale(scale, tokens))
+
+    return by_tokens(normed, x)
+
+
+def by_tokens(part: Callable[[slice], Tensor], x: Tensor, *, overwrite: bool = False) -> Tensor:
+    """part(all tokens), like x (B, T, D); on a CPU, without gradients, made and written in pieces.
+
+    There torch composes a norm of several float32 maps, each twice as large as x in bfloat16, and they would be the
+    peak of a block. overwrite: the result may take the place of x, of which `part` must read only its own tokens.
+    """
+    size = max(1, NORM_ELEMENTS // max(1, x.shape[0] * x.shape[2]))
+    if x.device.type != "cpu" or torch.is_grad_enabled() or x.shape[1] <= size:
+        return part(ALL_TOKENS)
+    out = x if overwrite else torch.empty_like(x)
+    for tokens in token_pieces(x.shape[1], size):
+        out[:, tokens] = part(tokens)
+    return out
+
+
+def token_pieces(tokens: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, tokens)) for start in range(0, tokens, size))
 
 
 def sinusoids(timesteps: Tensor) -> Tensor:

@@ -67,5 +67,5 @@ class Step:
     video: StreamStep | None
     audio: StreamStep | None
     keep: KeepTable
-    feed_forward_chunk: int | None  # tokens
+    feed_forward_chunk: int  # tokens; 0: all
     in_place: bool  # residuals may be added in place: nobody needs the former value

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..operations import Operations, torch_operations
 from .config import PaddingMode
+from .pixels import channels_last
 from .streaming import Stream
 
 KERNEL = 3
@@ -26,6 +27,13 @@ def write_copy(x: Tensor, out: Tensor) -> None:
     out.copy_(x)
 
 
+def _reciprocal_rms(x: Tensor) -> Tensor:
+    """1 / sqrt(mean over channels of x^2 + 1e-8): float32 (B, 1, F, H, W)."""
+    # a norm needs no full-size map of squares, and sums in float32
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    return torch.rsqrt(norm * norm / x.shape[1] + PIXEL_NORM_EPS)
+
+
 @dataclass(frozen=True)
 class NormSiLU:
     """SiLU(PN(x) * (1 + scale) + shift), written in place (spec page video_vae, sections 4 and 5.4).
@@ -37,14 +45,16 @@ class NormSiLU:
     scale: Tensor | None = None
 
     def __call__(self, x: Tensor, out: Tensor) -> None:
-        # a norm needs no full-size map of squares, and sums in float32
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)  # B 1 F H W
-        factor = torch.rsqrt(norm * norm / x.shape[1] + PIXEL_NORM_EPS)
         if torch.is_grad_enabled():
-            out.copy_(F.silu(self._modulate((x * factor).to(x.dtype))))
-            return
-        torch.mul(x, factor, out=out)
-        F.silu(self._modulate(out), inplace=True)
+            out.copy_(F.silu(self._modulate((x * _reciprocal_rms(x)).to(x.dtype))))
+        elif x.device.type == "cpu":
+            # Frame by frame in float32: a product of two dtypes makes float32 copies of whole maps on a CPU.
+            for frame, target in zip(x.unbind(2), out.unbind(2), strict=True):  # B C H W
+                exact = frame.float()[:, :, None]
+                target.copy_(F.silu(self._modulate(exact * _reciprocal_rms(exact)), inplace=True)[:, :, 0])
+        else:
+            torch.mul(x, _reciprocal_rms(x), out=out)
+            F.silu(self._modulate(out), inplace=True)
 
     def _modulate(self, h: Tensor) -> Tensor:
         if self.shift is None or self.scale is None:
@@ -97,7 +107,11 @@ class CausalConv3d(nn.Module):
         kept = stream.take(self)
         front = kept.shape[2] if kept is not None else 1 + self.causal
         behind = int(last and not self.causal)
-        window = x.new_empty(batch, channels, front + frames + behind, *size)
+        # torch lays the weights out anew for such a map in every call: only for one that is larger than they are
+        weights = self.conv.in_channels * self.conv.out_channels * KERNEL**3
+        layout = torch.channels_last_3d if channels_last(x) and x.numel() > weights else torch.contiguous_format
+        shape = batch, channels, front + frames + behind, *size
+        window = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
         new = window[:, :, front : front + frames]
         write(x, new[..., self.edge : self.edge + height, self.edge : self.edge + width])
         self._fill_edges(new)

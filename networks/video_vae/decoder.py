@@ -13,7 +13,7 @@ from ..operations import Operations, torch_operations
 from .config import BlockConfig, VideoDecoderConfig
 from .convolution import CausalConv3d, NormSiLU
 from .frame_attention import FrameAttention
-from .limits import PIECE_ELEMENTS, refuse_chunk, refuse_reflected, refuse_shape
+from .limits import piece_elements, refuse_chunk, refuse_reflected, refuse_shape
 from .pixels import unpatchify
 from .resample import DepthToSpace
 from .residual import ResidualBlock, ResX
@@ -92,7 +92,7 @@ class VideoDecoder(nn.Module):
         stream, z = self._prepared(latent, noise)
         stages = self._stages()
         for piece, last in cut(z, chunk, chunk):
-            for video in push(stages, piece, last, stream, PIECE_ELEMENTS):
+            for video in push(stages, piece, last, stream, piece_elements(z)):
                 yield video.to(latent.dtype)
 
     def _prepared(self, latent: Tensor, noise: DecoderNoise) -> tuple[Stream, Tensor]:

@@ -13,7 +13,7 @@ from ..operations import Operations, torch_operations
 from .config import BlockConfig, VideoEncoderConfig
 from .convolution import CausalConv3d, NormSiLU
 from .frame_attention import FrameAttention
-from .limits import PIECE_ELEMENTS, refuse_chunk, refuse_reflected, refuse_shape
+from .limits import piece_elements, refuse_chunk, refuse_reflected, refuse_shape
 from .pixels import patchify
 from .resample import SpaceToDepth, StridedConv
 from .residual import ResidualBlock, ResX
@@ -70,7 +70,7 @@ class VideoEncoder(nn.Module):
     def _encode(self, video: Tensor, step: int) -> Iterator[Tensor]:
         stream, stages = Stream(), self._stages()
         for piece, last in cut(video, step + 1, step):
-            for latent in push(stages, piece.to(self._dtype), last, stream, PIECE_ELEMENTS):
+            for latent in push(stages, piece.to(self._dtype), last, stream, piece_elements(video)):
                 yield latent.to(video.dtype)
 
     def _stages(self) -> list[Stage]:

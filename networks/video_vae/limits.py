@@ -9,6 +9,12 @@ from .config import PaddingMode
 # Largest feature map that a stream makes: 256 MiB in bfloat16. Enough to keep a device busy, and far below the 2^31
 # elements beyond which convolution back ends with 32-bit indices fail.
 PIECE_ELEMENTS = 2**27
+CPU_PIECE_ELEMENTS = 2**21  # a processor is busy with far less, and works faster on what its cache holds
+
+
+def piece_elements(x: Tensor) -> int:
+    """The limit on the device of x."""
+    return CPU_PIECE_ELEMENTS if x.device.type == "cpu" else PIECE_ELEMENTS
 
 
 def refuse_shape(x: Tensor, channels: int, what: str) -> None:
