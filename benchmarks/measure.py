@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
+
+from openltx.networks.attention import attention_backend
 
 Run = Callable[[], Sequence[Tensor]]
 MATMUL_SIZES = {"cpu": (2048, 4096), "cuda": (8192, 16384)}
@@ -57,9 +60,13 @@ def floating_point_operations(run: Run) -> int:
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
     )
-    with counter:
+    with counter, attention_backend(_counted):  # torch knows the operations of its own kernel only
         run()
     return int(counter.get_total_flops())
+
+
+def _counted(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
 
 
 def _attention(q: Sequence[int], k: Sequence[int], v: Sequence[int], *_: object, **__: object) -> int:
