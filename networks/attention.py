@@ -11,10 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BiasRows = Callable[[slice], Tensor]  # a range of queries → their bias, broadcastable to (B, H, R, S)
 AttentionBackend = Callable[[Tensor, Tensor, Tensor, "Tensor | None", "float | None"], Tensor]
 
 # oneDNN pays from here on; measured on one core of a Zen 5
 LEAST_QUERIES, LEAST_KEYS = 64, 512
+BIAS_ELEMENTS = 2**24  # that are made at a time where a bias comes as rows
 PIECE_SCORES = 2**19  # of one head at a time: 2 MiB, which stays in a core's share of the cache
 
 
@@ -69,13 +71,20 @@ def _onednn_head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: fl
 _backend: ContextVar[AttentionBackend] = ContextVar("attention_backend", default=_torch)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor | None = None, scale: float | None = None) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor | BiasRows | None = None, scale: float | None = None
+) -> Tensor:
     """softmax(q k^T * scale + bias) v with the current back end.
 
     q (B, H, T, d); k, v (B, H, S, d); bias None or additive, broadcastable to (B, H, T, S), dtype of q;
-    scale None means d ** -0.5. Returns (B, H, T, d).
+    or a function that makes it for a range of queries, which are then attended piece by piece: a whole bias of long
+    sequences is larger than everything else. scale None means d ** -0.5. Returns (B, H, T, d).
     """
-    return _backend.get()(q, k, v, bias, scale)
+    if bias is None or isinstance(bias, Tensor):
+        return _backend.get()(q, k, v, bias, scale)
+    rows = max(1, BIAS_ELEMENTS // (q.shape[0] * k.shape[-2]))
+    pieces = [slice(start, min(start + rows, q.shape[-2])) for start in range(0, q.shape[-2], rows)]
+    return torch.cat([_backend.get()(q[..., piece, :], k, v, bias(piece), scale) for piece in pieces], dim=-2)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ..samplers.streams import Streams
 
 ACTIVATIONS = 15  # vectors of the video's width that a token needs at once (spec memory.md section 2)
 MAX_PASSES = 4
+DENSE_STRENGTHS = 2**24  # self-attention strengths that are kept as a matrix
 RESERVED = 0.25  # of the device's memory: for the other parts of a workflow, other programs, fragmentation
 ISOLATED: tuple[PerturbationType, ...] = ("skip_a2v_cross_attn", "skip_v2a_cross_attn")
 
@@ -155,12 +156,14 @@ class _Predictor:
 
 
 def _with_strengths(stream: Stream, state: StreamState) -> Stream:
-    """Only `prepare` is given the matrix of strengths: it is as large as tokens squared, and the bias replaces it."""
-    if state.attention is None:
+    """Only `prepare` is given the strengths: as a matrix while it is small, else rows of it are made when needed."""
+    strengths = state.attention
+    if strengths is None:
         return stream
-    strengths = state.attention.dense()
     count = len(stream.latent) // len(state.latent)
-    return replace(stream, attention_mask=_shared_or_repeated(strengths, count))
+    if len(stream.latent) * state.latent.shape[1] ** 2 > DENSE_STRENGTHS:
+        return replace(stream, attention_mask=lambda rows: _shared_or_repeated(strengths.dense(rows), count))
+    return replace(stream, attention_mask=_shared_or_repeated(strengths.dense(), count))
 
 
 def _sharing_tables(prepared: Prepared, other: Prepared) -> Prepared:

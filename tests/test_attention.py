@@ -36,15 +36,22 @@ def test_long_sequences_agree_with_torch(
     monkeypatch.setattr(module, "PIECE_SCORES", 64 * KEYS)
     q, k, v, *rest = _inputs(dtype, BIASES[bias])
     given = rest[0] if rest else None
-    exact = F.scaled_dot_product_attention(
-        *(x.double() for x in (q, k, v)), attn_mask=None if given is None else given.double(), scale=scale
-    )
+    mask = None if given is None else given.double()
+    exact = F.scaled_dot_product_attention(q.double(), k.double(), v.double(), attn_mask=mask, scale=scale)
     with torch.inference_mode():
         assert module._suits_onednn(q, k, v, given)
         found = attention(q, k, v, bias=given, scale=scale)
     assert found.dtype is dtype
     error = (found.double() - exact).square().mean().sqrt() / exact.square().mean().sqrt()
     assert float(error) < bound
+
+
+@pytest.mark.parametrize("bias", ["a query and key", "all"])
+def test_a_bias_in_rows_is_the_bias(bias: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BIAS_ELEMENTS", 2 * KEYS * 30)  # five pieces, the last one short
+    q, k, v, whole = _inputs(torch.float32, BIASES[bias])
+    found = attention(q, k, v, bias=lambda rows: whole[..., rows, :])
+    torch.testing.assert_close(found, attention(q, k, v, bias=whole), atol=1e-5, rtol=1e-5)
 
 
 def test_short_sequences_gradients_and_other_back_ends_keep_torchs_kernel() -> None:

@@ -151,6 +151,27 @@ def test_attention_strengths_and_keyframe_marks_reach_the_network(transformer: T
         assert torch.equal(conditioned, other) is not reads
 
 
+def test_strengths_of_many_tokens_are_never_a_whole_matrix(
+    transformer: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = _states()
+    whole = _run(transformer, _passes(), 4, states)
+    monkeypatch.setattr("openltx.nodes.predictor.DENSE_STRENGTHS", 0)
+    monkeypatch.setattr("openltx.networks.attention.BIAS_ELEMENTS", 1)
+    asked: list[slice | None] = []
+    dense = AttentionStrength.dense
+
+    def counted(self: AttentionStrength, rows: slice | None = None) -> Tensor:
+        asked.append(rows)
+        return dense(self, rows)
+
+    monkeypatch.setattr(AttentionStrength, "dense", counted)
+    for by_rows, expected in zip(_run(transformer, _passes(), 4, states), whole, strict=True):
+        by_rows.map(lambda one, other: torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5), expected)
+    assert asked
+    assert all(rows is not None and rows.stop - rows.start == 1 for rows in asked)
+
+
 def test_constants_are_made_once_a_text(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []
     prepare = Transformer.prepare

@@ -259,6 +259,10 @@ def test_a_float_bias_of_the_lowest_number_survives_bfloat16() -> None:
     assert not got.isnan().any()
 
 
+def _some_strengths(rows: slice) -> Tensor:
+    return torch.rand(1, rows.stop - rows.start, 40 * 3 * 4)
+
+
 class _Observed(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Elements of the largest tensor that any operation returns, and the dtypes that occur."""
 
@@ -277,9 +281,11 @@ class _Observed(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 @GENERATIONS
+@pytest.mark.parametrize("by_rows", [False, True])
 @torch.no_grad()
-def test_no_tensor_is_larger_than_the_tokens(generation: str) -> None:
+def test_no_tensor_is_larger_than_the_tokens(generation: str, by_rows: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a (B, T, 9 D) modulation table nor an N x N mask nor a whole hidden feed-forward layer."""
+    monkeypatch.setattr("openltx.networks.attention.BIAS_ELEMENTS", 4800)
     network = tiny(generation, num_layers=1)
     grid = VideoGrid(40, 3, 4)
     video, audio = streams(network, batch=1)
@@ -291,7 +297,7 @@ def test_no_tensor_is_larger_than_the_tokens(generation: str) -> None:
         timesteps=timesteps,
         positions=video_positions(grid, 24),
         keyframes_mask=first_frame_marks(grid),
-        attention_mask=torch.rand(1, 1, grid.tokens),
+        attention_mask=_some_strengths if by_rows else torch.rand(1, 1, grid.tokens),
     )
     with _Observed() as observed:
         network(video, audio, feed_forward_chunk=64)
@@ -381,6 +387,7 @@ def test_a_disabled_stream_is_read_but_not_updated() -> None:
         ({"context_mask": torch.ones(2, 5, dtype=torch.int64)}, "video.context_mask"),
         ({"context_mask": torch.ones(2, 1, 3, 6)}, "video.context_mask: expected an additive bias"),
         ({"attention_mask": torch.ones(2, 12)}, "video.attention_mask"),
+        ({"attention_mask": lambda rows: torch.ones(2, 1, 11)}, "video.attention_mask of query 0"),
         ({"keyframes_mask": torch.ones(2, 12)}, "video.keyframes_mask"),
     ],
 )

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..attention import attention
+from ..attention import BiasRows, attention
 from ..operations import Operations, torch_operations
 from .modulation import by_tokens
 from .perturbations import Keep
@@ -59,7 +59,7 @@ class Attention(nn.Module):
         self,
         make: Callable[[], Tensor],
         *,
-        bias: Tensor | None = None,
+        bias: Tensor | BiasRows | None = None,
         rope: RopeTable | None = None,
         keep: Keep = True,
     ) -> Tensor:

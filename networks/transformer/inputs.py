@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .config import Modality, StreamConfig, TransformerConfig
+from .masks import StrengthRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,8 @@ class Stream:
     positions: Tensor  # B A T 2 (or 1 A T 2), float32: seconds, pixels, pixels; audio: seconds; [start, end)
     context: Tensor  # B S K, dtype of latent: from the stream's text connector
     context_mask: Tensor | None = None  # integer B S, 1 = keep; or an additive bias, broadcast to B heads T S
-    attention_mask: Tensor | None = None  # B T T, B 1 T or 1 1 T: self-attention strength in [0, 1]
+    # self-attention strength in [0, 1]: B T T, B 1 T or 1 1 T; or, for long sequences, made for a range of queries
+    attention_mask: Tensor | StrengthRows | None = None
     keyframes_mask: Tensor | None = None  # B T 1 (or 1 T 1), video: tokens that stand for one pixel frame are > 0
     enabled: bool = True  # False: its tokens are not updated, only read by the other stream
 
@@ -87,9 +89,13 @@ def _check_masks(name: Modality, stream: Stream) -> None:
             f"{name}.context_mask: expected an additive bias that broadcasts to ({batch}, heads, {tokens}, {length}), "
             f"found {_describe(mask)}"
         )
-    if stream.attention_mask is not None:
+    strengths = stream.attention_mask
+    if isinstance(strengths, Tensor):
         shapes = [(batch, tokens, tokens), (batch, 1, tokens), (1, tokens, tokens), (1, 1, tokens)]
-        _expect_shape(f"{name}.attention_mask", stream.attention_mask, shapes)
+        _expect_shape(f"{name}.attention_mask", strengths, shapes)
+    elif strengths is not None:
+        shapes = [(batch, 1, tokens), (1, 1, tokens)]
+        _expect_shape(f"{name}.attention_mask of query 0", strengths(slice(0, 1)), shapes)
     if stream.keyframes_mask is not None:
         if name != "video":
             raise ValueError(f"{name}.keyframes_mask: only video tokens can be keyframes; leave it out")

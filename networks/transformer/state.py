@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..attention import BiasRows
 from .config import Modality
 from .inputs import Stream
 from .modulation import Modulation
@@ -24,7 +25,7 @@ class PreparedStream:
     cross_rope: RopeTable | None  # None: prepared without the other stream
     context: Tensor  # B S D
     context_bias: Tensor | None
-    attention_bias: Tensor | None
+    attention_bias: Tensor | BiasRows | None
     keyframes: Tensor | None  # B T 1 of 0 and 1
     text_cache: dict[int, KeysValues] | None  # text keys and values by block, filled by the first step
 
