@@ -21,6 +21,7 @@ from ..samplers.streams import Streams
 ACTIVATIONS = 15  # vectors of the video's width that a token needs at once (spec memory.md section 2)
 MAX_PASSES = 4
 DENSE_STRENGTHS = 2**24  # self-attention strengths that are kept as a matrix
+TEXT_SHARE = 0.1  # of what the weights leave on a GPU: for kept keys and values of the text
 RESERVED = 0.25  # of the device's memory: for the other parts of a workflow, other programs, fragmentation
 ISOLATED: tuple[PerturbationType, ...] = ("skip_a2v_cross_attn", "skip_v2a_cross_attn")
 
@@ -45,7 +46,7 @@ def predictor(
     states: positions, attention strengths and keyframe marks are read, latents and masks are not.
     at_once: passes that run as one batch, in their order, the whole batch repeated for each; 1: one after the other;
     None: as many as the device has memory for. The results agree to rounding. What stays the same from step to step
-    (rotary tables, attention biases, projected text) is computed once and kept.
+    (rotary tables, attention biases, projected text, in generation 2 its keys and values) is computed once and kept.
     """
     if at_once is None:
         at_once = affordable_passes(transformer, states)
@@ -64,14 +65,41 @@ def affordable_passes(transformer: Transformer, states: Streams[StreamState]) ->
     assert stream is not None
     tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
     one_pass = ACTIVATIONS * stream.width * transformer.dtype.itemsize * tokens
+    return passes_within(_beside_weights(transformer, device), one_pass)
+
+
+def _beside_weights(transformer: Transformer, device: torch.device) -> int:
+    """Bytes of a GPU that the weights leave."""
     weights = sum(parameter.numel() * parameter.element_size() for parameter in transformer.parameters())
-    total = torch.cuda.get_device_properties(device).total_memory
-    return passes_within(int(total * (1 - RESERVED)) - weights, one_pass)
+    return int(torch.cuda.get_device_properties(device).total_memory * (1 - RESERVED)) - weights
 
 
 def passes_within(memory: int, one_pass: int) -> int:
     """Passes whose activations fit into `memory` (bytes), 1 to 4."""
     return min(max(memory // max(one_pass, 1), 1), MAX_PASSES)
+
+
+def keeps_text(transformer: Transformer, texts: Texts, states: Streams[StreamState]) -> bool:
+    """Whether the text's keys and values of every block are kept: where they stay the same, in generation 2.
+
+    On a GPU only where they take little of what the weights leave; elsewhere they are small beside the weights.
+    """
+    if transformer.config.text_modulation:
+        return False
+    device = next(transformer.parameters()).device
+    return device.type != "cuda" or TEXT_SHARE * _beside_weights(transformer, device) >= kept_text_bytes(
+        transformer, texts, states
+    )
+
+
+def kept_text_bytes(transformer: Transformer, texts: Texts, states: Streams[StreamState]) -> int:
+    total = 0
+    for name, stream in transformer.config.streams():
+        state: StreamState | None = getattr(states, name)
+        for context in (getattr(texts.positive, name), getattr(texts.negative, name)):
+            if state is not None and context is not None:
+                total += 2 * stream.width * len(state.latent) * context.shape[1]
+    return total * transformer.config.num_layers * transformer.dtype.itemsize
 
 
 class _Predictor:
@@ -82,6 +110,7 @@ class _Predictor:
         self._transformer, self._states, self._at_once = transformer, states, at_once
         self._positive = texts.positive.map(to_model, states)
         self._negative = texts.negative.map(to_model, states)
+        self._keeps_text = keeps_text(transformer, texts, states)
         self._prepared: dict[tuple[Streams[bool], ...], Prepared] = {}
 
     def __call__(
@@ -149,7 +178,7 @@ class _Predictor:
         key = tuple(a_pass.positive for a_pass in passes)
         if key not in self._prepared:
             whole = streams.map(_with_strengths, self._states)
-            prepared = self._transformer.prepare(whole.video, whole.audio)
+            prepared = self._transformer.prepare(whole.video, whole.audio, cache_text=self._keeps_text)
             like = next((other for texts, other in self._prepared.items() if len(texts) == len(key)), None)
             self._prepared[key] = prepared if like is None else _sharing_tables(prepared, like)
         return self._prepared[key]

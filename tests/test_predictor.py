@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from openltx.networks.transformer import StreamConfig, Transformer, TransformerConfig
-from openltx.nodes.predictor import Texts, affordable_passes, passes_within, predictor
+from openltx.nodes.predictor import Texts, affordable_passes, kept_text_bytes, passes_within, predictor
 from openltx.samplers.attention_strength import AttentionStrength
 from openltx.samplers.guidance import Guidance, Pass, plan_passes
 from openltx.samplers.shapes import VideoGrid
@@ -189,6 +189,10 @@ def test_constants_are_made_once_a_text(transformer: Transformer, monkeypatch: p
         for _ in range(3):
             predict(_passes(), latents, timesteps, sigmas)
     assert len(made) == 2  # the positive texts and the negative ones
+    streams = [stream for prepared in made for stream in vars(prepared).values()]
+    held = [sum(x.nbytes for pair in (stream.text_cache or {}).values() for x in pair) for stream in streams]
+    kept = kept_text_bytes(transformer, _texts(transformer), states)
+    assert sum(held) == (0 if transformer.config.text_modulation else kept)
 
 
 def test_blocks_that_do_not_exist_are_refused(transformer: Transformer) -> None:

@@ -143,7 +143,7 @@ def _attention_outputs(case: Case) -> dict[str, Tensor]:
     outputs = {}
     if "mask01" in case.inputs:
         bias = strength_bias(case.inputs["mask01"], torch.float32)
-        assert bias is not None
+        assert isinstance(bias, Tensor)
         outputs["mask01_log_bias"] = bias.clamp(min=LOWEST_STORED_BIAS)
     for name in case.output_names:
         if match := re.fullmatch(r"temporal_subsample_(\d+)_of_(\d+)", name):
