@@ -1,11 +1,17 @@
-"""Shared fixtures: golden folders, and a clear word when the package is not installed."""
+"""Shared fixtures: golden folders, peak memory, and a clear word when the package is not installed."""
 
 from __future__ import annotations
 
 import importlib.util
+import weakref
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,3 +29,43 @@ def pytest_report_header() -> str:
     import openltx
 
     return f"openltx under test: {openltx.__file__}; golden vectors: {', '.join(map(str, golden_roots()))}"
+
+
+class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Largest number of bytes alive at once in tensors made (or first seen) inside the `with` block.
+
+    given: tensors that were there before and do not count. device: only tensors of this type; None: of every one.
+    """
+
+    def __init__(self, *given: Tensor, device: str | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = self.peak = 0
+        self.known = {tensor.untyped_storage()._cdata for tensor in given}
+        self.device = device
+
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, Tensor) and self.device in (None, tensor.device.type):
+                self._count(tensor.untyped_storage())
+        return out
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key = storage._cdata
+        if key not in self.known:
+            self.known.add(key)
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._drop, key, storage.nbytes())
+
+    def _drop(self, key: int, size: int) -> None:
+        self.known.discard(key)
+        self.live -= size
+
+
+@pytest.fixture
+def peak_bytes() -> type[PeakBytes]:
+    """The measure itself: test modules cannot import each other."""
+    return PeakBytes

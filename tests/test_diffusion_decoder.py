@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from math import ceil
@@ -17,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from openltx.model_loaders.assemble import build_on_meta
 from openltx.model_loaders.checkpoint import Checkpoint, CheckpointError, TensorEntry, open_checkpoint
@@ -363,52 +361,22 @@ def test_work_grows_linearly_with_the_clip() -> None:
     assert long < 1.05 * short * tiny_config().frames_of(12) / tiny_config().frames_of(6)
 
 
-class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Largest number of bytes alive at once in tensors made inside the `with` block; `given` was there before."""
-
-    def __init__(self, *given: Tensor) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live = self.peak = 0
-        self.known = {tensor.untyped_storage()._cdata for tensor in given}
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(tensor, Tensor):
-                self._count(tensor.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self.known:
-            self.known.add(key)
-            self.live += storage.nbytes()
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._drop, key, storage.nbytes())
-
-    def _drop(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
-def peak_of_decode(decoder: DiffusionDecoder, frames: int, tiling: Tiling | None = None) -> int:
-    latent = random(1, 4, frames, 2, 2)
-    noise = random(*decoder.noise_shape(latent))
-    with PeakBytes(latent, noise) as measured:
-        for part in decoder.decode_stream(latent, noise=noise, tiling=tiling):
-            del part
-    return int(measured.peak)
-
-
-def test_memory_grows_linearly_with_the_clip() -> None:
+def test_memory_grows_linearly_with_the_clip(peak_bytes: Any) -> None:
     decoder = tiny_decoder()
-    untiled = peak_of_decode(decoder, 24) - peak_of_decode(decoder, 12)
-    assert untiled < 1.05 * (peak_of_decode(decoder, 48) - peak_of_decode(decoder, 24)) / 2
+
+    def peak_of_decode(frames: int, tiling: Tiling | None = None) -> int:
+        latent = random(1, 4, frames, 2, 2)
+        noise = random(*decoder.noise_shape(latent))
+        with peak_bytes(latent, noise) as measured:
+            for part in decoder.decode_stream(latent, noise=noise, tiling=tiling):
+                del part
+        return int(measured.peak)
+
+    untiled = peak_of_decode(24) - peak_of_decode(12)
+    assert untiled < 1.05 * (peak_of_decode(48) - peak_of_decode(24)) / 2
     tiles = Tiling(frames=size(24, 8))
     # only the input of stage 4 and the sums of a group of tiles
-    assert peak_of_decode(decoder, 24, tiles) - peak_of_decode(decoder, 12, tiles) < 0.1 * untiled
+    assert peak_of_decode(24, tiles) - peak_of_decode(12, tiles) < 0.1 * untiled
 
 
 @pytest.mark.parametrize("tiling", [None, TILES])

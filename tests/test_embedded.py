@@ -27,7 +27,7 @@ def checkpoint() -> Checkpoint:
 
 def test_the_loaders_read_what_the_networks_were_built_from(checkpoint: Checkpoint) -> None:
     assert generation_of_transformer(checkpoint) == "2.3"
-    assert transformer_config(checkpoint) == sizes.TRANSFORMER
+    assert transformer_config(checkpoint) == sizes.SHIPPED.transformer
     assert video_vae_config(checkpoint).encoder == sizes.VIDEO_ENCODER
     assert video_vae_config(checkpoint).decoder == sizes.VIDEO_DECODER
     assert audio_vae_config(checkpoint) == sizes.AUDIO_VAE

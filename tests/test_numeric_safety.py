@@ -138,16 +138,16 @@ _SMALL_BLOCKS = tuple(replace(block, num_layers=1) for block in VIDEO_DECODER_2.
 
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], Run]] = {
     "transformer of 2": (lambda: Transformer(_small(TRANSFORMER_2)), _transformer),
-    "transformer of 2.3": (lambda: Transformer(tiny.TRANSFORMER), _transformer),
+    "transformer of 2.3": (lambda: Transformer(tiny.SHIPPED.transformer), _transformer),
     "transformer of 2.5": (lambda: Transformer(_small(TRANSFORMER_2_5)), _transformer),
     "connector": (
-        lambda: Connector(tiny.VIDEO_CONNECTOR),
+        lambda: Connector(tiny.SHIPPED.video_connector),
         lambda net, device: net(
             _numbers(1, 6, 128, device=device), torch.ones(1, 6, dtype=torch.int64, device=device), length=128
         ),
     ),
     "projection of 2": (lambda: SharedProjection(_SHARED), _projection),
-    "projection of 2.3": (lambda: SeparateProjection(tiny.PROJECTION), _projection),
+    "projection of 2.3": (lambda: SeparateProjection(tiny.SHIPPED.projection), _projection),
     "Gemma 3": (lambda: Gemma3(_small_gemma(GEMMA_3)), _gemma),
     "Gemma 4": (lambda: Gemma4(_small_gemma(GEMMA_4)), _gemma),
     "duration head": (

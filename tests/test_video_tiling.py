@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from openltx.model_loaders.assemble import build_on_meta
 from openltx.networks.video_vae.blending import Tile, blend
@@ -297,36 +295,6 @@ def test_refusals_of_the_networks_reach_the_caller() -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Largest number of bytes alive at once in meta tensors made inside the `with` block."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live = self.peak = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(tensor, Tensor) and tensor.is_meta:
-                self._count(tensor.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self.known:
-            self.known.add(key)
-            self.live += storage.nbytes()
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._drop, key, storage.nbytes())
-
-    def _drop(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
 PUBLISHED_23 = tuple(
     block(kind, **fields)
     for kind, fields in [
@@ -358,18 +326,18 @@ def published_decoder() -> VideoDecoder:
 
 
 @pytest.mark.parametrize("cells", [(16, 24), (34, 60)])
-def test_planned_bytes_of_a_decode_hold(cells: tuple[int, int]) -> None:
+def test_planned_bytes_of_a_decode_hold(cells: tuple[int, int], peak_bytes: Any) -> None:
     decoder, latent = published_decoder(), torch.empty(1, 128, 16, *cells, device="meta", dtype=torch.bfloat16)
-    with PeakBytes() as measured:
+    with peak_bytes(device="meta") as measured:
         for part in decoder.decode_stream(latent):
             del part
     planned = decode_bytes(32 * cells[0], 32 * cells[1])
     assert measured.peak <= planned <= 2 * measured.peak
 
 
-def test_planned_bytes_of_a_tiled_decode_hold() -> None:
+def test_planned_bytes_of_a_tiled_decode_hold(peak_bytes: Any) -> None:
     decoder, latent = published_decoder(), torch.empty(1, 128, 16, 24, 40, device="meta", dtype=torch.bfloat16)
-    with PeakBytes() as measured:
+    with peak_bytes(device="meta") as measured:
         for part in decode_tiled_stream(decoder, latent, DEFAULT_TILING):
             del part
     assert measured.peak <= tiled_decode_bytes((80, 768, 768), 768, 1280) <= 2.5 * measured.peak

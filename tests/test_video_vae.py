@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from openltx.model_loaders.assemble import build_on_meta
 from openltx.networks.video_vae import decoder as decoder_module
@@ -195,56 +192,26 @@ def test_result_has_the_dtype_of_the_input() -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-class PeakBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Largest number of bytes alive at once in tensors made (or first seen) inside the `with` block."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.live = self.peak = 0
-        self.known: set[int] = set()
-
-    def __torch_dispatch__(
-        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for tensor in out if isinstance(out, (tuple, list)) else (out,):
-            if isinstance(tensor, Tensor):
-                self._count(tensor.untyped_storage())
-        return out
-
-    def _count(self, storage: torch.UntypedStorage) -> None:
-        key = storage._cdata
-        if key not in self.known:
-            self.known.add(key)
-            self.live += storage.nbytes()
-            self.peak = max(self.peak, self.live)
-            weakref.finalize(storage, self._drop, key, storage.nbytes())
-
-    def _drop(self, key: int, size: int) -> None:
-        self.known.discard(key)
-        self.live -= size
-
-
-def peak_of_decode(decoder: VideoDecoder, frames: int) -> int:
+def peak_of_decode(decoder: VideoDecoder, frames: int, peak_bytes: Any) -> int:
     latent = torch.empty(1, 4, frames, 16, 16, device="meta")
-    with PeakBytes() as bytes_alive:
+    with peak_bytes() as bytes_alive:
         for part in decoder.decode_stream(latent, chunk=2):
             del part
     return int(bytes_alive.peak - latent.nbytes)
 
 
-def test_memory_of_a_decode_does_not_grow_with_the_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_a_decode_does_not_grow_with_the_clip(monkeypatch: pytest.MonkeyPatch, peak_bytes: Any) -> None:
     monkeypatch.setattr(decoder_module, "piece_elements", lambda _: 2**16)
     decoder = build_on_meta(lambda: VideoDecoder(DECODERS["2.3"]))
-    assert peak_of_decode(decoder, 96) < 1.1 * peak_of_decode(decoder, 32)
+    assert peak_of_decode(decoder, 96, peak_bytes) < 1.1 * peak_of_decode(decoder, 32, peak_bytes)
 
 
-def test_memory_of_an_encode_does_not_grow_with_the_clip() -> None:
+def test_memory_of_an_encode_does_not_grow_with_the_clip(peak_bytes: Any) -> None:
     encoder = build_on_meta(lambda: VideoEncoder(ENCODERS["published"]))
 
     def peak(frames: int) -> int:
         video = torch.empty(1, 3, frames, 64, 64, device="meta")
-        with PeakBytes() as bytes_alive:
+        with peak_bytes() as bytes_alive:
             for part in encoder.encode_stream(video):
                 del part
         return int(bytes_alive.peak - video.nbytes)

@@ -26,30 +26,27 @@ AUDIO_VAE = AudioVAEConfig(
     channels=16 * AUDIO_CHANNELS, channel_multipliers=(1, 2, 2), num_res_blocks=1, latent_channels=AUDIO_CHANNELS
 )
 
-TRANSFORMER = TransformerConfig(
-    num_layers=4,
-    num_heads=HEADS,
-    video=StreamConfig(
-        width=HEADS * VIDEO_HEAD,
-        in_channels=LATENT_CHANNELS,
-        out_channels=LATENT_CHANNELS,
-        max_pos=(20, 2048, 2048),
-    ),
-    audio=StreamConfig(
-        width=HEADS * AUDIO_HEAD,
-        in_channels=AUDIO_CHANNELS * AUDIO_VAE.latent_bins,
-        out_channels=AUDIO_CHANNELS * AUDIO_VAE.latent_bins,
-        max_pos=(20,),
-    ),
-    caption_channels=None,
-    text_modulation=True,
-    prompt_embedder=True,
-    gated_attention=True,
-    keyframe_marker=False,
-)
+
+def transformer_config(heads: int, layers: int, audio_vae: AudioVAEConfig) -> TransformerConfig:
+    """Transformer of the 2.3 kind for the latents here, with VIDEO_HEAD and AUDIO_HEAD features a head."""
+
+    def stream(head_dim: int, features: int, max_pos: tuple[float, ...]) -> StreamConfig:
+        return StreamConfig(width=heads * head_dim, in_channels=features, out_channels=features, max_pos=max_pos)
+
+    return TransformerConfig(
+        num_layers=layers,
+        num_heads=heads,
+        video=stream(VIDEO_HEAD, LATENT_CHANNELS, (20, 2048, 2048)),
+        audio=stream(AUDIO_HEAD, AUDIO_CHANNELS * audio_vae.latent_bins, (20,)),
+        caption_channels=None,
+        text_modulation=True,
+        prompt_embedder=True,
+        gated_attention=True,
+        keyframe_marker=False,
+    )
 
 
-def _blocks(*entries: tuple[str, int]) -> tuple[BlockConfig, ...]:
+def blocks(*entries: tuple[str, int]) -> tuple[BlockConfig, ...]:
     """(kind, layers of a res_x or multiplier of a resampling block), in build order."""
     return tuple(
         BlockConfig(kind=kind, num_layers=value) if kind == "res_x" else BlockConfig(kind=kind, multiplier=value)
@@ -61,7 +58,7 @@ VIDEO_ENCODER = VideoEncoderConfig(
     in_channels=3,
     latent_channels=LATENT_CHANNELS,
     patch_size=4,
-    blocks=_blocks(
+    blocks=blocks(
         ("res_x", 1),
         ("compress_space_res", 1),
         ("res_x", 1),
@@ -80,7 +77,7 @@ VIDEO_DECODER = VideoDecoderConfig(
     latent_channels=LATENT_CHANNELS,
     base_channels=16,
     patch_size=4,
-    blocks=_blocks(
+    blocks=blocks(
         ("res_x", 1),
         ("compress_all", 2),
         ("res_x", 1),
@@ -125,27 +122,32 @@ VOCODER = BandwidthExtensionConfig(
 )
 
 
-def _text_layer(window: int | None, theta: float) -> LayerConfig:
-    return LayerConfig(num_heads=2, num_kv_heads=1, head_dim=32, scale=32**-0.5, window=window, rope_theta=theta)
+def text_config(vocabulary: int, length: int) -> GemmaConfig:
+    """Gemma 3 of three layers: two see a window of `length` tokens, one sees all."""
+
+    def layer(window: int | None, theta: float) -> LayerConfig:
+        return LayerConfig(num_heads=2, num_kv_heads=1, head_dim=32, scale=32**-0.5, window=window, rope_theta=theta)
+
+    return GemmaConfig(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=256,
+        rms_norm_eps=1e-6,
+        layers=(layer(length, 1e4), layer(length, 1e4), layer(None, 1e6)),
+    )
 
 
-TEXT = GemmaConfig(
-    vocab_size=VOCABULARY,
-    hidden_size=64,
-    intermediate_size=256,
-    rms_norm_eps=1e-6,
-    layers=(_text_layer(TEXT_LENGTH, 1e4), _text_layer(TEXT_LENGTH, 1e4), _text_layer(None, 1e6)),
-)
-PROJECTION = ProjectionConfig(
-    hidden_size=TEXT.hidden_size,
-    num_states=TEXT.num_states,
-    video_features=HEADS * VIDEO_HEAD,
-    audio_features=HEADS * AUDIO_HEAD,
-)
-VIDEO_CONNECTOR, AUDIO_CONNECTOR = (
-    ConnectorConfig(num_layers=1, num_heads=HEADS, head_dim=width, num_registers=REGISTERS, gated=True)
-    for width in (VIDEO_HEAD, AUDIO_HEAD)
-)
+def projection_config(text: GemmaConfig, heads: int) -> ProjectionConfig:
+    return ProjectionConfig(
+        hidden_size=text.hidden_size,
+        num_states=text.num_states,
+        video_features=heads * VIDEO_HEAD,
+        audio_features=heads * AUDIO_HEAD,
+    )
+
+
+def connector_config(heads: int, head_dim: int, registers: int) -> ConnectorConfig:
+    return ConnectorConfig(num_layers=1, num_heads=heads, head_dim=head_dim, num_registers=registers, gated=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,16 +167,17 @@ class Sizes:
     vocabulary: int
 
 
+TEXT = text_config(VOCABULARY, TEXT_LENGTH)
 SHIPPED = Sizes(
     audio_vae=AUDIO_VAE,
     video_encoder=VIDEO_ENCODER,
     video_decoder=VIDEO_DECODER,
     vocoder=VOCODER,
     text=TEXT,
-    projection=PROJECTION,
-    video_connector=VIDEO_CONNECTOR,
-    audio_connector=AUDIO_CONNECTOR,
-    transformer=TRANSFORMER,
+    projection=projection_config(TEXT, HEADS),
+    video_connector=connector_config(HEADS, VIDEO_HEAD, REGISTERS),
+    audio_connector=connector_config(HEADS, AUDIO_HEAD, REGISTERS),
+    transformer=transformer_config(HEADS, 4, AUDIO_VAE),
     text_length=TEXT_LENGTH,
     vocabulary=VOCABULARY,
 )

@@ -8,15 +8,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..networks.audio_vae import AudioVAEConfig
-from ..networks.text.connector import ConnectorConfig
-from ..networks.text.features import ProjectionConfig
-from ..networks.text.gemma_config import GemmaConfig, LayerConfig
-from ..networks.transformer import StreamConfig, TransformerConfig
-from ..networks.video_vae.config import BlockConfig, VideoDecoderConfig, VideoEncoderConfig
-from .embedded_config import SHIPPED, Sizes
+from ..networks.video_vae.config import VideoDecoderConfig, VideoEncoderConfig
+from .embedded_config import (
+    AUDIO_CHANNELS,
+    AUDIO_HEAD,
+    LATENT_CHANNELS,
+    SHIPPED,
+    VIDEO_HEAD,
+    Sizes,
+    blocks,
+    connector_config,
+    projection_config,
+    text_config,
+    transformer_config,
+)
 
-LATENT_CHANNELS, AUDIO_CHANNELS = 32, 2
-HEADS, VIDEO_HEAD, AUDIO_HEAD, LAYERS = 6, 32, 16, 4
+HEADS, LAYERS = 6, 4
 # A context is as long as the longest caption, rounded up to the registers: half the text costs half the time.
 TEXT_LENGTH = REGISTERS = 64
 VOCABULARY = 512
@@ -26,28 +33,20 @@ AUDIO_VAE = AudioVAEConfig(
 )
 
 
-def _res(layers: int) -> BlockConfig:
-    return BlockConfig(kind="res_x", num_layers=layers)
-
-
-def _resample(kind: str, multiplier: int) -> BlockConfig:
-    return BlockConfig(kind=kind, multiplier=multiplier)
-
-
 VIDEO_ENCODER = VideoEncoderConfig(
     in_channels=3,
     latent_channels=LATENT_CHANNELS,
     patch_size=4,
-    blocks=(
-        _res(2),
-        _resample("compress_space_res", 2),
-        _res(2),
-        _resample("compress_time_res", 1),
-        _res(2),
-        _resample("compress_all_res", 2),
-        _res(1),
-        _resample("compress_all_res", 1),
-        _res(1),
+    blocks=blocks(
+        ("res_x", 2),
+        ("compress_space_res", 2),
+        ("res_x", 2),
+        ("compress_time_res", 1),
+        ("res_x", 2),
+        ("compress_all_res", 2),
+        ("res_x", 1),
+        ("compress_all_res", 1),
+        ("res_x", 1),
     ),
     padding="zeros",
     log_variance="uniform",
@@ -57,44 +56,23 @@ VIDEO_DECODER = VideoDecoderConfig(
     latent_channels=LATENT_CHANNELS,
     base_channels=32,
     patch_size=4,
-    blocks=(
-        _res(2),
-        _resample("compress_all", 2),
-        _res(2),
-        _resample("compress_all", 1),
-        _res(2),
-        _resample("compress_time", 1),
-        _res(1),
-        _resample("compress_space", 2),
-        _res(1),
+    blocks=blocks(
+        ("res_x", 2),
+        ("compress_all", 2),
+        ("res_x", 2),
+        ("compress_all", 1),
+        ("res_x", 2),
+        ("compress_time", 1),
+        ("res_x", 1),
+        ("compress_space", 2),
+        ("res_x", 1),
     ),
     padding="zeros",
     causal=False,
     timestep_conditioning=False,
 )
 VOCODER = replace(SHIPPED.vocoder, generator=replace(SHIPPED.vocoder.generator, initial_channels=128))
-
-
-def _text_layer(window: int | None, theta: float) -> LayerConfig:
-    return LayerConfig(num_heads=2, num_kv_heads=1, head_dim=32, scale=32**-0.5, window=window, rope_theta=theta)
-
-
-TEXT = GemmaConfig(
-    vocab_size=VOCABULARY,
-    hidden_size=64,
-    intermediate_size=256,
-    rms_norm_eps=1e-6,
-    layers=(_text_layer(TEXT_LENGTH, 1e4), _text_layer(TEXT_LENGTH, 1e4), _text_layer(None, 1e6)),
-)
-
-
-def _connector(head_dim: int) -> ConnectorConfig:
-    return ConnectorConfig(num_layers=1, num_heads=HEADS, head_dim=head_dim, num_registers=REGISTERS, gated=True)
-
-
-def _stream(head_dim: int, features: int, max_pos: tuple[float, ...]) -> StreamConfig:
-    return StreamConfig(width=HEADS * head_dim, in_channels=features, out_channels=features, max_pos=max_pos)
-
+TEXT = text_config(VOCABULARY, TEXT_LENGTH)
 
 TRAINED = Sizes(
     audio_vae=AUDIO_VAE,
@@ -102,25 +80,10 @@ TRAINED = Sizes(
     video_decoder=VIDEO_DECODER,
     vocoder=VOCODER,
     text=TEXT,
-    projection=ProjectionConfig(
-        hidden_size=TEXT.hidden_size,
-        num_states=TEXT.num_states,
-        video_features=HEADS * VIDEO_HEAD,
-        audio_features=HEADS * AUDIO_HEAD,
-    ),
-    video_connector=_connector(VIDEO_HEAD),
-    audio_connector=_connector(AUDIO_HEAD),
-    transformer=TransformerConfig(
-        num_layers=LAYERS,
-        num_heads=HEADS,
-        video=_stream(VIDEO_HEAD, LATENT_CHANNELS, (20, 2048, 2048)),
-        audio=_stream(AUDIO_HEAD, AUDIO_CHANNELS * AUDIO_VAE.latent_bins, (20,)),
-        caption_channels=None,
-        text_modulation=True,
-        prompt_embedder=True,
-        gated_attention=True,
-        keyframe_marker=False,
-    ),
+    projection=projection_config(TEXT, HEADS),
+    video_connector=connector_config(HEADS, VIDEO_HEAD, REGISTERS),
+    audio_connector=connector_config(HEADS, AUDIO_HEAD, REGISTERS),
+    transformer=transformer_config(HEADS, LAYERS, AUDIO_VAE),
     text_length=TEXT_LENGTH,
     vocabulary=VOCABULARY,
 )
