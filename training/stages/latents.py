@@ -21,7 +21,7 @@ from .video_data import CLIP_FRAMES, SIDE
 
 STATISTICS, CACHE = "statistics", "latents"
 SHARD = 250
-SHARDS = 24
+SHARDS = 72
 MEAN, STD = "mean-of-means", "std-of-means"
 
 
