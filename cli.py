@@ -136,6 +136,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input")
     command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
     command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument("--no-metadata", action="store_true", help="leave workflow and run manifest out of the file")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -200,6 +201,7 @@ def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
                 settings=dict(_setting(text) for text in arguments.set),
                 models=arguments.models,
                 device=arguments.device,
+                metadata=not arguments.no_metadata,
                 observer=bars,
                 stop=stop,
                 **inputs | given,
@@ -387,7 +389,8 @@ def _reproduce(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(asdict(found)))
     else:
-        print("the same frames and samples" if found.same else "other frames or samples")
+        latents = {True: "the same latents, ", False: "other latents, ", None: ""}[found.same_latents]
+        print(latents + ("the same frames and samples" if found.same else "other frames or samples"))
         print("\n".join(f"  {line}" for line in found.differences) or "  same versions, machine, settings and models")
     return DONE if found.same else OURS
 

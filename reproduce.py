@@ -15,11 +15,13 @@ from .api import run
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """same: frames and sound are equal in every bit that the digests see. differences: one line for each entry of the
-    run manifests that is not the same, `result` left out.
+    """same: frames and sound are equal in every bit that the digests see. same_latents: those of every stage are, in
+    every bit; None where the old file does not tell. differences: one line for each entry of the run manifests that is
+    not the same, `result` left out.
     """
 
     same: bool
+    same_latents: bool | None
     differences: tuple[str, ...]
 
 
@@ -41,7 +43,13 @@ def reproduce(path: Path, *, models: Sequence[str | os.PathLike[str]] = (), devi
         result = run(_json(path, tags["prompt"]), output_folder=folder, models=models, device=device)
         after = _matching(result.files, before)
     lines = differences(_making(before), _making(after))
-    return Reproduction(same=before.get("result") == after["result"], differences=tuple(lines))
+    old, new = before.get("result", {}), after["result"]
+    latents = old.get("latents")
+    return Reproduction(
+        same=all(old.get(name) == new[name] for name in ("frames", "sound")),
+        same_latents=latents == new["latents"] if latents else None,
+        differences=tuple(lines),
+    )
 
 
 def _making(manifest: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..media.health import audio_faults, frame_faults
 from ..model_loaders.parts import AudioPart, VideoPart
@@ -11,6 +12,7 @@ from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
 from .host.api import compute_device, io, progress, warn_user
 from .latents import Latent, audio_of, video_of
+from .made import MADE, made_of, part_step, with_steps
 
 
 class DecodeVideo(io.ComfyNode):
@@ -40,9 +42,7 @@ class DecodeVideo(io.ComfyNode):
             chunks.append(to_images(chunk)[0].cpu())
             bar.update(chunk.shape[2])
         images = torch.cat(chunks)
-        for fault in frame_faults(images):
-            warn_user(fault)
-        return io.NodeOutput(images)
+        return io.NodeOutput(_checked(images, video_vae, latent))
 
 
 class DecodeKeyframes(io.ComfyNode):
@@ -69,7 +69,8 @@ class DecodeKeyframes(io.ComfyNode):
         device = compute_device()
         decoder = video_vae.decoder.on(device)
         frames = torch.split(video_of(keyframes)[:1].to(device), 1, dim=2)
-        return io.NodeOutput(torch.cat([to_images(decoder.decode(frame))[0].cpu() for frame in frames]))
+        images = torch.cat([to_images(decoder.decode(frame))[0].cpu() for frame in frames])
+        return io.NodeOutput(_checked(images, video_vae, keyframes))
 
 
 class DecodeAudio(io.ComfyNode):
@@ -97,4 +98,14 @@ class DecodeAudio(io.ComfyNode):
         waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device))
         for fault in audio_faults(waveform[0]):
             warn_user(fault)
-        return io.NodeOutput({"waveform": waveform.cpu(), "sample_rate": sample_rate})
+        steps = (*made_of(latent), part_step("decode audio", audio_vae.path.name, audio_vae.decoder.dtype))
+        return io.NodeOutput({"waveform": waveform.cpu(), "sample_rate": sample_rate, MADE: steps})
+
+
+def _checked(images: Tensor, video_vae: VideoPart, latent: Latent) -> Tensor:
+    """The frames with their history; the user is told what is wrong with them."""
+    for fault in frame_faults(images):
+        warn_user(fault)
+    return with_steps(
+        images, (*made_of(latent), part_step("decode video", video_vae.path.name, video_vae.decoder.dtype))
+    )

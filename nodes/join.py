@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..samplers.streams import Streams
 from .host.api import io
 from .latents import FRAME_RATE, ITEMS, Latent, audio_of, joined, refuse_other_duration, video_of
+from .made import MADE, made_of, merged_steps
 
 
 class JoinAV(io.ComfyNode):
@@ -29,7 +30,8 @@ class JoinAV(io.ComfyNode):
         pair = Streams(video=video_of(video), audio=audio_of(audio))
         items = Streams(video=_items(video, "video"), audio=_items(audio, "audio"))
         rest = {key: value for key, value in video.items() if key == FRAME_RATE}
-        latent = {"samples": joined(pair), ITEMS: items, **rest}
+        steps = merged_steps(made_of(video), made_of(audio))
+        latent = {"samples": joined(pair), ITEMS: items, MADE: steps, **rest}
         refuse_other_duration(latent)
         return io.NodeOutput(latent)
 

@@ -13,6 +13,7 @@ from .conditioning import Conditioning, EncodePrompt
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, ITEMS, Latent, frame_rate_of, items_of, joined, layout_of, members
+from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
 from .stage import run_stage
@@ -143,16 +144,19 @@ class SampleLong(io.ComfyNode):
             audio_overlap=audio_overlap_seconds,
             begun=NOTHING if clip.beginning is None else latent_frames(clip.beginning),
         )
-        seeds = seeded(noise)
+        seeds, steps = seeded(noise), list(made_of(latent) + made_of(beginning))
 
         def sample(segment: Segment, start: Streams[Tensor], items: Streams[SegmentItems]) -> Streams[Tensor]:
             check_interrupted()
             part = {"samples": joined(start), FRAME_RATE: clip.layout.fps, ITEMS: items}
             own_noise, own_guider = segment_noise(seeds, segment), with_prompt(guider, prompts, segment.index)
-            return members(run_stage(own_noise, own_guider, sampler, sigmas, part)[0])
+            finished, _ = run_stage(own_noise, own_guider, sampler, sigmas, part)
+            steps.extend(made_of(finished))
+            return members(finished)
 
         rest = {key: value for key, value in latent.items() if key != ITEMS}
-        return io.NodeOutput({**rest, "samples": joined(clip.sample(segments, sample))})
+        whole = joined(clip.sample(segments, sample))
+        return io.NodeOutput({**rest, "samples": whole, MADE: tuple(steps)})
 
 
 def split_prompts(texts: str) -> list[str]:

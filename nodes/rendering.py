@@ -27,6 +27,7 @@ from .latents import (
     video_of,
     with_video_item,
 )
+from .made import MADE, made_of, merged_steps
 
 ANCHOR_STRENGTH = 0.95
 POSITION_RATE = 60.0  # frames a second beyond which positions are laid out as for this rate
@@ -91,7 +92,8 @@ class RenderTile(io.ComfyNode):
         window = Window(tile=plan[index], factor=factor, known=tuple(positions), keyframes=video_of(keyframes))
         part = video[:, :, plan[index].first_latent : plan[index].end_latent]
         rate = min(frame_rate_of(latent), POSITION_RATE)
-        return io.NodeOutput({"samples": part, FRAME_RATE: rate, WINDOW: window})
+        steps = merged_steps(made_of(latent), made_of(keyframes))
+        return io.NodeOutput({"samples": part, FRAME_RATE: rate, WINDOW: window, MADE: steps})
 
 
 class RenderKeyframes(io.ComfyNode):
@@ -170,13 +172,15 @@ class StitchTiles(io.ComfyNode):
             pictures = torch.split(video_of(new), 1, dim=2)
             known = {**dict(zip(window.tile.slots, pictures, strict=True)), **known}
         merged = dict(sorted(known.items()))
+        steps = merged_steps(*map(made_of, (*parts, *made)))
         frames = {
             "samples": torch.cat(list(merged.values()), dim=2),
             FRAME_RATE: frame_rate,
             KEYFRAMES: list(merged),
             KEYFRAME_CLIP: pixel_frames(latent.shape[2]),
+            MADE: steps,
         }
-        return io.NodeOutput({"samples": latent, FRAME_RATE: frame_rate}, frames)
+        return io.NodeOutput({"samples": latent, FRAME_RATE: frame_rate, MADE: steps}, frames)
 
 
 class TrimVideo(io.ComfyNode):

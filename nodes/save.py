@@ -98,7 +98,7 @@ class SaveAV(io.ComfyNode):
                 quality=None if quality == DEFAULT_QUALITY else quality,
                 sound_length=audio_length,
             ),
-            tags=output_tags(cls.hidden, images, sound),
+            tags=output_tags(cls.hidden, images, None if sound is None else audio),
         )
         return io.NodeOutput(ui=ui.PreviewVideo([saved.ui_entry()]))
 
@@ -130,7 +130,7 @@ class SaveAudio(io.ComfyNode):
     @classmethod
     def execute(cls, audio: dict[str, Any], filename_prefix: str, container: str) -> io.NodeOutput:
         saved, sound = output_file(filename_prefix, f".{container}"), stereo(audio["waveform"][0])
-        tags = output_tags(cls.hidden, None, sound)
+        tags = output_tags(cls.hidden, None, audio)
         write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags)
         return io.NodeOutput(ui=ui.SavedAudios([saved.ui_entry()]))
 

@@ -37,6 +37,7 @@ from .latents import (
     members,
     refuse_other_duration,
 )
+from .made import MADE, made_of, stage_step
 from .noise import NoiseSource
 from .predictor import Texts, predictor
 from .rules import StepRule
@@ -73,7 +74,10 @@ def run_stage(
 
     with _LastGood(len(sigmas) - 1, finish) as steps:
         denoised = rule.run(denoise, states, sigmas, noise, steps)
-    return finish(denoised)
+    finished, keyframes = finish(denoised)
+    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles)
+    finished[MADE] = (*made_of(latent), step)
+    return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
 
 
 class _LastGood:

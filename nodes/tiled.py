@@ -17,6 +17,7 @@ from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, ITEMS, Latent, items_of, joined, layout_of, members, video_of
 from .long import seeded
+from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
 from .stage import run_stage
@@ -131,14 +132,16 @@ class SampleTiles(io.ComfyNode):
     ) -> io.NodeOutput:
         grid, seeds = layout_of(latent).grid, seeded(noise)
         tiles = fitted_plan(tile_plan(rows, columns, overlap, time_tiles, time_overlap), grid).tiles(grid)
-        parts = []
+        parts, steps = [], made_of(latent)
         for index, tile in enumerate(tiles):
             check_interrupted()
             own_noise = SeededNoise(seeds.seed + index)
-            parts.append(video_of(run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))[0]))
+            finished, _ = run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))
+            parts.append(video_of(finished))
+            steps += made_of(finished)
         pair = Streams(video=blend_tiles(tiles, parts), audio=members(latent).audio)
         rest = {key: value for key, value in latent.items() if key != ITEMS}
-        return io.NodeOutput({**rest, "samples": joined(pair)})
+        return io.NodeOutput({**rest, "samples": joined(pair), MADE: steps})
 
 
 class MaskRule(io.ComfyNode):

@@ -7,6 +7,7 @@ from ..networks.latent_upscaler import upscale_latent
 from ..samplers.streams import Streams
 from .host.api import compute_device, io
 from .latents import FRAME_RATE, KEYFRAME_CLIP, KEYFRAMES, Latent, frame_rate_of, joined, members, video_of
+from .made import MADE, made_of, part_step
 
 
 class UpscaleLatent(io.ComfyNode):
@@ -40,4 +41,5 @@ class UpscaleLatent(io.ComfyNode):
         pair = Streams(video=upscaled, audio=members(latent).audio)
         named = () if upscaler.config.doubles_frames else (KEYFRAMES, KEYFRAME_CLIP)
         kept = {key: latent[key] for key in named if key in latent}
-        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: rate, **kept}, rate)
+        steps = (*made_of(latent), part_step("upscale", upscaler.path.name, upscaler.network.dtype))
+        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: rate, MADE: steps, **kept}, rate)
