@@ -65,17 +65,9 @@ def _matching(files: Sequence[Path], before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tags(path: Path) -> dict[str, str]:
-    if path.suffix.lower() == ".png":
-        from PIL import Image, UnidentifiedImageError
+    from .media.texts import read_texts
 
-        try:
-            with Image.open(path) as image:
-                return {name: text for name, text in image.info.items() if isinstance(text, str)}
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path}: expected an image that can be read, found none ({error})") from error
-    from .media.av_reader import read_tags
-
-    return read_tags(path)
+    return read_texts(path)
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .orientation import orientation_of
-from .retime import at_constant_rate
+from .retime import at_constant_rate, exact_rate
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -121,15 +121,19 @@ def read_frames_between(path: StrPath, start: float, seconds: float | None = Non
         return _stacked(wanted, path)
 
 
-def read_frames_at(path: StrPath, rate: float | Fraction, *, deep: bool = False) -> Tensor:
+def read_frames_at(
+    path: StrPath, rate: float | Fraction, *, start: float = 0.0, seconds: float | None = None, deep: bool = False
+) -> Tensor:
     """The clip at another, constant frame rate: at each moment the frame that is shown then, as in `read_frames`.
 
-    Frames are repeated or left out, never mixed; variable frame rates become constant ones. Raises ValueError as
-    `read_frames`, and for a rate that is not above 0.
+    Frames are repeated or left out, never mixed; variable frame rates become constant ones. start, seconds: only
+    frames with start <= time < start + seconds. Raises ValueError as `read_frames`, and for a rate that is not above 0.
     """
-    if not (isfinite(rate) and rate > 0):
-        raise ValueError(f"frame rate: expected a number above 0, found {rate}")
-    return _stacked(at_constant_rate(_timed(iterate_frames(path, deep=deep), path), Fraction(rate)), path)
+    _check_span(start, seconds)
+    timed = _timed(iterate_frames(path, deep=deep), path)
+    begun = dropwhile(lambda frame: float(frame[0]) < start, timed)
+    wanted = takewhile(lambda frame: seconds is None or float(frame[0]) < start + seconds, begun)
+    return _stacked(at_constant_rate(wanted, exact_rate(rate)), path)
 
 
 def read_sound(path: StrPath, *, start: float = 0.0, seconds: float | None = None) -> Sound | None:

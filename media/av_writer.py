@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +30,7 @@ from .codecs import (
     worker_threads,
 )
 from .pixels import pictures
+from .retime import exact_rate
 from .sound import Read, SoundTrack, reader
 from .targets import check_file, whole_file
 
@@ -52,22 +52,6 @@ class Encoding:
     audio: str = AUTO
     quality: int | None = None
     sound_length: SoundLength = "video"
-
-
-def exact_rate(frame_rate: float | Fraction) -> Fraction:
-    """23.976 -> 24000/1001, 24.0 -> 24: the broadcast rate within 0.001, else the nearest simple fraction.
-
-    Raises ValueError unless it is above 0 and at most 1000.
-    """
-    if not (isfinite(frame_rate) and 0 < frame_rate <= 1000):
-        raise ValueError(f"frame rate: expected a number above 0 and at most 1000, found {frame_rate}")
-    if isinstance(frame_rate, Fraction):
-        return frame_rate
-    whole = round(frame_rate)
-    broadcast = Fraction(whole * 1000, 1001)
-    if whole and abs(float(broadcast) - frame_rate) < 1e-3 and abs(whole - frame_rate) > 1e-6:
-        return broadcast
-    return Fraction(frame_rate).limit_denominator(1000)
 
 
 def write_av(

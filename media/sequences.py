@@ -31,13 +31,15 @@ def write_png_sequence(folder: Path, frames: Iterable[Tensor], *, tags: Mapping[
     return _write(folder, frames, ".png", write)
 
 
-def write_exr_sequence(folder: Path, frames: Iterable[Tensor], space: SourceSpace) -> Path:
+def write_exr_sequence(
+    folder: Path, frames: Iterable[Tensor], space: SourceSpace, *, tags: Mapping[str, str] | None = None
+) -> Path:
     """Write chunks (F, H, W, 3) of the values that `space` names (hdr.from_codes) as frame_00000.exr …
 
     As `write_png_sequence`; ValueError without the extra `exr`, too.
     """
     exr_available()
-    return _write(folder, frames, ".exr", lambda path, frame: write_exr(path, frame, space))
+    return _write(folder, frames, ".exr", lambda path, frame: write_exr(path, frame, space, tags))
 
 
 def png_texts(tags: Mapping[str, str]) -> PngImagePlugin.PngInfo:

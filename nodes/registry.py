@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from .clip import LoadClip
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from .encode import ClipSize, EncodeAudio, EncodeVideo
 from .given_items import FreezeStream, GivenAudio, GivenVideo, ReferenceVoice
 from .guide import MultimodalGuider, PresetGuider, StreamGuidance
+from .hdr import CodesToLight, LightToCodes, LoadEXR, PreviewHDR
 from .host.api import io
 from .image_items import ConditionImage, ConditionReference, ConditionSlots
 from .inspect import InspectFile
@@ -27,7 +29,7 @@ from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, InspectFile),
+    *(LoadLora, InspectFile, LoadClip),
     *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
@@ -39,4 +41,5 @@ NODES: list[type[io.ComfyNode]] = [
     *(EncodePrompts, SampleLong),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
+    *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),
 ]

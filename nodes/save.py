@@ -10,8 +10,11 @@ from torch import Tensor
 from ..media.av_writer import Encoding, write_audio, write_av
 from ..media.codecs import AUDIO_CODECS, AUDIO_CONTAINERS, AUTO, CONTAINERS, VIDEO_CODECS
 from ..media.hdr import SOURCE_SPACES, source_space
+from ..media.health import audio_faults, frame_faults
 from ..media.sequences import write_exr_sequence, write_png_sequence
-from .host.api import io, output_file, progress, ui
+from ..networks.audio_vae.waveform import to_stereo
+from .host.api import io, output_file, progress, ui, warn_user
+from .made import made_of
 from .manifest import output_tags
 
 FRAMES_A_CHUNK = 8
@@ -86,6 +89,7 @@ class SaveAV(io.ComfyNode):
     ) -> io.NodeOutput:
         saved = output_file(filename_prefix, f".{container}")
         sound = None if audio is None or not CONTAINERS[f".{container}"].audio else stereo(audio["waveform"][0])
+        tell_faults(images, None if sound is None else audio)
         write_av(
             saved.path,
             _chunks(images),
@@ -130,6 +134,7 @@ class SaveAudio(io.ComfyNode):
     @classmethod
     def execute(cls, audio: dict[str, Any], filename_prefix: str, container: str) -> io.NodeOutput:
         saved, sound = output_file(filename_prefix, f".{container}"), stereo(audio["waveform"][0])
+        tell_faults(None, audio)
         tags = output_tags(cls.hidden, None, audio)
         write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags)
         return io.NodeOutput(ui=ui.SavedAudios([saved.ui_entry()]))
@@ -162,18 +167,29 @@ class SaveFrames(io.ComfyNode):
     @classmethod
     def execute(cls, images: Tensor, filename_prefix: str, kind: str) -> io.NodeOutput:
         saved = output_file(filename_prefix, f"_{kind[:3]}")
+        tell_faults(images, None)
+        tags = output_tags(cls.hidden, images, None)
         if kind == "png":
-            write_png_sequence(saved.path, _chunks(images), tags=output_tags(cls.hidden, images, None))
+            write_png_sequence(saved.path, _chunks(images), tags=tags)
         else:
-            write_exr_sequence(saved.path, _chunks(images), source_space(kind.removeprefix("exr ")))
-        return io.NodeOutput(ui=ui.PreviewText(f"{len(images)} frames in {saved.path}"))
+            write_exr_sequence(saved.path, _chunks(images), source_space(kind.removeprefix("exr ")), tags=tags)
+        shown = ui.PreviewText(f"{len(images)} frames in {saved.path}").as_dict()
+        return io.NodeOutput(ui={**shown, "folders": [saved.ui_entry()]})
 
 
 def stereo(waveform: Tensor) -> Tensor:
-    """(channels, samples) → (2, samples): mono is doubled; ValueError for other counts."""
-    if waveform.shape[0] not in (1, 2):
-        raise ValueError(f"audio: expected one or two channels, found {waveform.shape[0]}; mix it down first")
-    return waveform.expand(2, -1)
+    """(channels, samples) → (2, samples): mono is doubled, surround mixed down (audio.md 3.1)."""
+    return to_stereo(waveform[None].float())[0]
+
+
+def tell_faults(images: Tensor | None, audio: dict[str, Any] | None) -> None:
+    """A line a fault; what our decoders made was looked at there."""
+    if images is not None and not made_of(images):
+        for fault in frame_faults(images):
+            warn_user(fault)
+    if audio is not None and not made_of(audio):
+        for fault in audio_faults(audio["waveform"][0]):
+            warn_user(fault)
 
 
 def _names(containers: dict[str, Any]) -> list[str]:

@@ -72,11 +72,11 @@ def missing_model(role: str, name: str, folders: Sequence[Path]) -> ValueError:
     return ValueError(f"{role}: expected {what}, found {name!r}; put the file into one of: {places}")
 
 
-def inside(folder: Path, name: str) -> Path | None:
-    """`folder/name` if that is a file and the name does not lead out of the folder, else None."""
-    path = Path(os.path.normpath(folder / name))
-    contained = path.is_relative_to(os.path.normpath(folder))
-    return path if contained and path.is_file() else None
+def inside(folder: Path, name: str, *, folders: bool = False) -> Path | None:
+    """`folder/name` if that is a file (or, if asked for, a folder below) and the name does not lead out, else None."""
+    path, root = Path(os.path.normpath(folder / name)), Path(os.path.normpath(folder))
+    contained = path.is_relative_to(root)
+    return path if contained and (path.is_file() or (folders and path != root and path.is_dir())) else None
 
 
 def media_files(folders: Iterable[Path], kind: MediaKind) -> list[str]:
@@ -84,6 +84,17 @@ def media_files(folders: Iterable[Path], kind: MediaKind) -> list[str]:
     return sorted(
         {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir() if _is(entry, kind)}
     )
+
+
+def sequences(folders: Iterable[Path], suffix: str) -> list[str]:
+    """Sorted names of the files that end in `suffix` in `folders`, and of the folders there that hold such files."""
+
+    def fits(entry: Path) -> bool:
+        if entry.is_dir() and not entry.name.startswith("."):
+            return any(path.suffix.lower() == suffix for path in entry.iterdir())
+        return entry.suffix.lower() == suffix
+
+    return sorted({entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir() if fits(entry)})
 
 
 def next_output(

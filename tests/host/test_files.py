@@ -40,6 +40,19 @@ def test_models_are_listed_and_found(side: tuple[Any, Path], model: Path) -> Non
     assert api.model_path("loras", "sub/style.safetensors").samefile(model)
 
 
+def test_sequences_are_listed_and_found(side: tuple[Any, Path]) -> None:
+    api, base = side
+    for name in ("shot/frame_00000.exr", "still.exr", "notes/a.txt"):
+        (base / "input" / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / "input" / name).touch()
+    assert list(api.input_sequences(".exr")) == ["shot", "still.exr"]
+    assert api.input_sequence("shot").samefile(base / "input" / "shot")
+    assert api.input_sequence("still.exr").samefile(base / "input" / "still.exr")
+    for name in ("none", "../input/none", "still.exr/shot"):
+        with pytest.raises(ValueError, match="input: expected a file or a folder in"):
+            api.input_sequence(name)
+
+
 @pytest.mark.parametrize("name", ["sub/style.pt", "sub/none.safetensors", "../loras/../../secret.safetensors"])
 def test_missing_models(side: tuple[Any, Path], model: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"loras: expected .* found .*; put the file into one of: .*loras"):

@@ -30,6 +30,8 @@ __all__ = [
     "compute_device",
     "input_file",
     "input_files",
+    "input_sequence",
+    "input_sequences",
     "io",
     "metadata_wanted",
     "model_files",
@@ -116,6 +118,21 @@ def input_file(name: str) -> Path:
 def input_files(kind: MediaKind) -> list[str]:
     """Names to choose from, as options of a combo."""
     return files.media_files([Path(folder_paths.get_input_directory()), files.SAMPLE_INPUTS], kind)
+
+
+def input_sequences(suffix: str) -> list[str]:
+    """Names of stills and of folders with numbered ones, as options of a combo."""
+    return files.sequences([Path(folder_paths.get_input_directory())], suffix)
+
+
+def input_sequence(name: str) -> Path:
+    """As `input_file`, for a file or a folder with files. Raises ValueError if there is neither."""
+    bare, annotated = folder_paths.annotated_filepath(name)
+    folder = Path(annotated or folder_paths.get_input_directory())
+    found = files.inside(folder, bare, folders=True)
+    if found is None:
+        raise ValueError(f"input: expected a file or a folder in {folder}, found {name!r}")
+    return found
 
 
 def model_files(role: str, *, before: Sequence[str] = ()) -> list[str]:
