@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .media.credentials import SIDECAR
 from .media.workplace import work_folder
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
 from .package_version import version
@@ -180,4 +181,7 @@ def _moved(files: Sequence[Path], target: Path) -> Path:
     if len(files) != 1:
         raise ValueError(f"{target}: expected one saved file, the workflow saved {len(files)}")
     os.replace(files[0], target)
+    beside = files[0].with_suffix(SIDECAR)
+    if beside.is_file():
+        os.replace(beside, target.with_suffix(SIDECAR))
     return target

@@ -10,8 +10,11 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from . import credentials, reproduce
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
@@ -35,7 +38,8 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_conformance(commands)
     _add_bench(commands)
     _add_train(commands)
-    _add_reproduce(commands)
+    for module in (reproduce, credentials):
+        module.add_commands(partial(_add, commands))
     return root
 
 
@@ -368,31 +372,6 @@ def _train(arguments: argparse.Namespace) -> int:
 
     train(["--all"] if arguments.stage is None else ["--stage", arguments.stage, "--minutes", str(arguments.minutes)])
     return DONE
-
-
-# reproduce
-
-
-def _add_reproduce(commands: Commands) -> None:
-    command = _add(commands, "reproduce", "run again what made a file, and compare")
-    command.add_argument("file", metavar="FILE", help="a file that openltx or one of its nodes saved")
-    command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
-    command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=_reproduce)
-
-
-def _reproduce(arguments: argparse.Namespace) -> int:
-    from .reproduce import reproduce
-
-    found = reproduce(Path(arguments.file), models=arguments.models, device=arguments.device)
-    if arguments.json:
-        print(json.dumps(asdict(found)))
-    else:
-        latents = {True: "the same latents, ", False: "other latents, ", None: ""}[found.same_latents]
-        print(latents + ("the same frames and samples" if found.same else "other frames or samples"))
-        print("\n".join(f"  {line}" for line in found.differences) or "  same versions, machine, settings and models")
-    return DONE if found.same else OURS
 
 
 if __name__ == "__main__":

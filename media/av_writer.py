@@ -32,7 +32,7 @@ from .codecs import (
 from .pixels import pictures
 from .retime import exact_rate
 from .sound import Read, SoundTrack, reader
-from .targets import check_file, whole_file
+from .targets import Finish, check_file, whole_file
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -63,13 +63,14 @@ def write_av(
     sample_rate: int = 48000,
     encoding: Encoding | None = None,
     tags: Mapping[str, str] | None = None,
+    finish: Finish | None = None,
 ) -> Path:
     """Write chunks of frames and stereo sound to `path`, whose suffix names the container; returns `path`.
 
     frames: tensors (f, H, W, 3) float in [0, 1] (scene-linear Rec.709 for the codec h265_hlg), H and W even; waveform
     (2, samples) float in [-1, 1], or a function of time (first sample, count) -> (2, up to count) that is called in
-    order, while frames come. tags: texts for the file, left out by GIF and WebP, which have no room for them. The file
-    appears whole or not at all.
+    order, while frames come. tags: texts for the file, left out by GIF and WebP, which have no room for them. finish:
+    as in `whole_file`. The file appears whole or not at all.
     Raises ValueError for a container, codec or quality that is not known or does not go together, a folder that cannot
     be written, no frames, and frames that change their size.
     """
@@ -79,7 +80,7 @@ def write_av(
     sound = None if waveform is None else (audio_codec(encoding.audio, suffix, sample_rate), reader(waveform))
     check_present(codec.encoder)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
-    with whole_file(path) as temporary, _opened(temporary, CONTAINERS[suffix], tags) as container:
+    with whole_file(path, finish) as temporary, _opened(temporary, CONTAINERS[suffix], tags) as container:
         # Every stream must exist before the first packet is muxed.
         video = _VideoTrack(container, codec, rate, codec.encoder_options(encoding.quality))
         track = None if sound is None else SoundTrack(container, *sound, sample_rate)
@@ -104,12 +105,13 @@ def write_audio(
     sample_rate: int,
     codec: str = AUTO,
     tags: Mapping[str, str] | None = None,
+    finish: Finish | None = None,
 ) -> Path:
     """Write stereo sound alone: .wav and .flac (16 bit), .opus, .m4a; arguments and errors as in `write_av`."""
     check_file(path, AUDIO_CONTAINERS)
     suffix = path.suffix.lower()
     chosen, read = audio_codec(codec, suffix, sample_rate), reader(waveform)
-    with whole_file(path) as temporary, _opened(temporary, AUDIO_CONTAINERS[suffix], tags) as container:
+    with whole_file(path, finish) as temporary, _opened(temporary, AUDIO_CONTAINERS[suffix], tags) as container:
         track = SoundTrack(container, chosen, read, sample_rate)
         track.write_rest()
         track.close()

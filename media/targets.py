@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,14 +27,23 @@ def check_folder(path: Path) -> None:
     _check_parent(path)
 
 
+Finish = Callable[[Path], "Path | None"]  # changes a finished file; gives a second one that belongs beside it, or None
+
+
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name to write to. It becomes `path` when the block ends well; a failure leaves `path` as it was."""
+def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
+    """A temporary name to write to. It becomes `path` when the block ends well; a failure leaves `path` as it was.
+
+    finish: called with the whole file before it gets its name (content credentials).
+    """
     with work_folder(path.parent) as folder:
         temporary = folder / f"partial{path.suffix}"
         yield temporary
+        beside = None if finish is None else finish(temporary)
         to_disk(temporary)
         os.replace(temporary, path)
+        if beside is not None:
+            os.replace(beside, path.with_suffix(beside.suffix))
 
 
 @contextmanager

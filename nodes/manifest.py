@@ -71,12 +71,16 @@ def manifest(prompt: Graph, frames: Tensor | None, audio: Mapping[str, Any] | No
             "deterministic": torch.are_deterministic_algorithms_enabled(),
         },
         "noise_order": NOISE_ORDER,
-        "seeds": _literals(prompt, lambda name: "seed" in name),
+        **seeds_and_models(prompt),
         "settings": _literals(prompt, lambda name: "seed" not in name),
-        "models": _models(prompt),
         "steps": [{name: value for name, value in step.items() if name != "latent"} for step in steps],
         "result": {"latents": _latents(steps), "frames": digest(frames, ROWS), "sound": digest(sound, 1)},
     }
+
+
+def seeds_and_models(prompt: Graph) -> dict[str, Any]:
+    """The part of the manifest that tells nothing of a prompt's text."""
+    return {"seeds": _literals(prompt, lambda name: "seed" in name), "models": _models(prompt)}
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:

@@ -16,6 +16,7 @@ from ..networks.audio_vae.waveform import to_stereo
 from .host.api import io, output_file, progress, ui, warn_user
 from .made import made_of
 from .manifest import output_tags
+from .sealing import NONE, credentials_input, credentials_problem, seal
 
 FRAMES_A_CHUNK = 8
 DEFAULT_QUALITY = -1
@@ -71,8 +72,13 @@ class SaveAV(io.ComfyNode):
                     optional=True,
                     tooltip="video: cut, or filled up with silence, to the video's length; own: as long as it is.",
                 ),
+                credentials_input(),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
+        return credentials_problem(credentials)
 
     @classmethod
     def execute(
@@ -86,6 +92,7 @@ class SaveAV(io.ComfyNode):
         quality: int = DEFAULT_QUALITY,
         audio_codec: str = AUTO,
         audio_length: Any = "video",
+        credentials: str = NONE,
     ) -> io.NodeOutput:
         saved = output_file(filename_prefix, f".{container}")
         sound = None if audio is None or not CONTAINERS[f".{container}"].audio else stereo(audio["waveform"][0])
@@ -103,6 +110,7 @@ class SaveAV(io.ComfyNode):
                 sound_length=audio_length,
             ),
             tags=output_tags(cls.hidden, images, None if sound is None else audio),
+            finish=seal(credentials, cls.hidden),
         )
         return io.NodeOutput(ui=ui.PreviewVideo([saved.ui_entry()]))
 
@@ -128,15 +136,23 @@ class SaveAudio(io.ComfyNode):
                     default="wav",
                     tooltip="Kind of file; wav and flac lose nothing beyond 16 bits.",
                 ),
+                credentials_input(),
             ],
         )
 
     @classmethod
-    def execute(cls, audio: dict[str, Any], filename_prefix: str, container: str) -> io.NodeOutput:
+    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
+        return credentials_problem(credentials)
+
+    @classmethod
+    def execute(
+        cls, audio: dict[str, Any], filename_prefix: str, container: str, credentials: str = NONE
+    ) -> io.NodeOutput:
         saved, sound = output_file(filename_prefix, f".{container}"), stereo(audio["waveform"][0])
         tell_faults(None, audio)
         tags = output_tags(cls.hidden, None, audio)
-        write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags)
+        finish = seal(credentials, cls.hidden)
+        write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags, finish=finish)
         return io.NodeOutput(ui=ui.SavedAudios([saved.ui_entry()]))
 
 
@@ -161,18 +177,24 @@ class SaveFrames(io.ComfyNode):
                     default="png",
                     tooltip="png: 8 bit. exr: half floats; the name says what the frames hold.",
                 ),
+                credentials_input(),
             ],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, filename_prefix: str, kind: str) -> io.NodeOutput:
+    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
+        return credentials_problem(credentials)
+
+    @classmethod
+    def execute(cls, images: Tensor, filename_prefix: str, kind: str, credentials: str = NONE) -> io.NodeOutput:
         saved = output_file(filename_prefix, f"_{kind[:3]}")
         tell_faults(images, None)
-        tags = output_tags(cls.hidden, images, None)
+        tags, finish = output_tags(cls.hidden, images, None), seal(credentials, cls.hidden)
         if kind == "png":
-            write_png_sequence(saved.path, _chunks(images), tags=tags)
+            write_png_sequence(saved.path, _chunks(images), tags=tags, finish=finish)
         else:
-            write_exr_sequence(saved.path, _chunks(images), source_space(kind.removeprefix("exr ")), tags=tags)
+            space = source_space(kind.removeprefix("exr "))
+            write_exr_sequence(saved.path, _chunks(images), space, tags=tags, finish=finish)
         shown = ui.PreviewText(f"{len(images)} frames in {saved.path}").as_dict()
         return io.NodeOutput(ui={**shown, "folders": [saved.ui_entry()]})
 

@@ -185,5 +185,16 @@ def test_the_commands_are_a_frozen_surface(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out
-    for command in ("generate", "run", "workflows", "inspect", "conformance", "bench", "train", "reproduce"):
+    for command in (
+        "generate",
+        "run",
+        "workflows",
+        "inspect",
+        "conformance",
+        "bench",
+        "train",
+        "reproduce",
+        "sign",
+        "verify",
+    ):
         assert f"\n    {command}" in out
