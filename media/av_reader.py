@@ -74,7 +74,9 @@ def frame_rate(path: StrPath) -> Fraction:
 def read_tags(path: StrPath) -> dict[str, str]:
     """The texts that a file carries, with lower-case names: Matroska writes them in capitals."""
     with _opened(path) as container:
-        return {name.lower(): text for name, text in container.metadata.items()}
+        streams = (stream.metadata.items() for stream in container.streams)  # Ogg keeps them there
+        every = (*(entry for stream in streams for entry in stream), *container.metadata.items())
+        return {name.lower(): text for name, text in every}
 
 
 def iterate_frames(path: StrPath, *, deep: bool = False) -> Iterator[tuple[Fraction | None, Tensor]]:

@@ -7,6 +7,7 @@ video's length unless it is to keep its own).
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from .codecs import (
     video_codec,
     worker_threads,
 )
+from .late_texts import write_late_texts
 from .pixels import pictures
 from .retime import exact_rate
 from .sound import Read, SoundTrack, reader
@@ -69,8 +71,8 @@ def write_av(
 
     frames: tensors (f, H, W, 3) float in [0, 1] (scene-linear Rec.709 for the codec h265_hlg), H and W even; waveform
     (2, samples) float in [-1, 1], or a function of time (first sample, count) -> (2, up to count) that is called in
-    order, while frames come. tags: texts for the file, left out by GIF and WebP, which have no room for them. finish:
-    as in `whole_file`. The file appears whole or not at all.
+    order, while frames come. tags: texts for the file. finish: as in `whole_file`. The file appears whole or not at
+    all.
     Raises ValueError for a container, codec or quality that is not known or does not go together, a folder that cannot
     be written, no frames, and frames that change their size.
     """
@@ -80,7 +82,8 @@ def write_av(
     sound = None if waveform is None else (audio_codec(encoding.audio, suffix, sample_rate), reader(waveform))
     check_present(codec.encoder)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
-    with whole_file(path, finish) as temporary, _opened(temporary, CONTAINERS[suffix], tags) as container:
+    kind = CONTAINERS[suffix]
+    with whole_file(path, _after_mux(kind, tags, finish)) as temporary, _opened(temporary, kind, tags) as container:
         # Every stream must exist before the first packet is muxed.
         video = _VideoTrack(container, codec, rate, codec.encoder_options(encoding.quality))
         track = None if sound is None else SoundTrack(container, *sound, sample_rate)
@@ -125,9 +128,24 @@ def check_target(path: Path) -> None:
 
 def _opened(path: Path, kind: ContainerKind, tags: Mapping[str, str] | None) -> OutputContainer:
     container = av.open(str(path), "w", format=kind.format, options=dict(kind.options))
-    if kind.tags:
+    if kind.texts == "named":
         container.metadata.update(tags or {})
+    elif kind.texts == "comment" and tags:
+        container.metadata["comment"] = json.dumps(dict(tags))
     return container
+
+
+def _after_mux(kind: ContainerKind, tags: Mapping[str, str] | None, finish: Finish | None) -> Finish | None:
+    """`finish`, after the texts that the muxer could not write."""
+    if kind.texts != "late" or not tags:
+        return finish
+    texts = tags
+
+    def both(path: Path) -> Path | None:
+        write_late_texts(path, texts)
+        return None if finish is None else finish(path)
+
+    return both
 
 
 class _VideoTrack:
@@ -141,7 +159,7 @@ class _VideoTrack:
         context.pix_fmt, context.time_base = codec.pixel_format, 1 / rate
         context.thread_count, context.thread_type = worker_threads(), "FRAME"
         _tag(context, codec.tags)
-        if codec.encoder in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
+        if codec.name.startswith("h265") and container.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # Apple's players take no other
 
     def write(self, chunk: Tensor) -> None:

@@ -29,17 +29,19 @@ READER = """
 import faulthandler, gc, resource, sys, warnings
 from pathlib import Path
 import torch
-from openltx.media.av_reader import read_frames, read_frames_at, read_sound, read_tags, video_info
+from openltx.media.av_reader import read_frames, read_frames_at, read_sound, video_info
 from openltx.media.exr import read_exr
 from openltx.media.images import read_image
 from openltx.media.pictures import read_picture
+from openltx.media.texts import read_texts
 
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (mapped + {room}, mapped + {room}))
-video = (read_frames, read_sound, video_info, read_tags, lambda path: read_frames_at(path, 12))
-readers = {{".exr": (read_exr,), ".png": (read_image, read_picture), ".jpg": (read_image, read_picture)}}
+video = (read_frames, read_sound, video_info, read_texts, lambda path: read_frames_at(path, 12))
+picture = (read_image, read_picture, read_texts)
+readers = {{".exr": (read_exr, read_texts), ".png": picture, ".jpg": picture[:2], ".webp": picture}}
 gc.freeze()  # what the imports made need not be searched five hundred times
 read = 0
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -98,10 +100,19 @@ def _originals(folder: Path) -> list[Path]:
     clip, wave = torch.rand(6, 32, 48, 3), torch.rand(2, 12000) - 0.5
     picture = Image.fromarray((clip[0].numpy() * 255).astype(np.uint8))
     made = []
-    for suffix, video in ((".mp4", "h264"), (".mov", "prores"), (".mkv", "ffv1"), (".webm", "vp9"), (".gif", "gif")):
-        sound = None if suffix == ".gif" else wave
+    for suffix, video in (
+        (".mp4", "h264"),
+        (".mov", "prores"),
+        (".mkv", "ffv1"),
+        (".webm", "vp9"),
+        (".gif", "gif"),
+        (".webp", "webp"),
+    ):
+        sound = None if suffix in (".gif", ".webp") else wave
         encoding = Encoding(video=video)
-        made.append(write_av(folder / f"a{suffix}", [clip], frame_rate=24, waveform=sound, encoding=encoding))
+        made.append(
+            write_av(folder / f"a{suffix}", [clip], frame_rate=24, waveform=sound, encoding=encoding, tags={"a": "{}"})
+        )
     for suffix in (".wav", ".flac"):
         made.append(write_audio(folder / f"a{suffix}", wave, sample_rate=24000))
     for suffix in (".png", ".jpg"):

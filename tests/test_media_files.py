@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -21,10 +22,12 @@ from openltx.media.av_reader import (
     video_info,
 )
 from openltx.media.av_writer import Encoding, write_audio, write_av
-from openltx.media.codecs import AUDIO_CONTAINERS, CONTAINERS, VIDEO_CODECS, audio_codec, video_codec
+from openltx.media.codecs import AUDIO_CONTAINERS, CONTAINERS, VIDEO_CODECS, audio_codec, check_present, video_codec
 from openltx.media.colour import BT709, rgb_to_10bit, rgb_to_rgb24
+from openltx.media.pixels import pictures
 from openltx.media.sequences import write_png_sequence
 from openltx.media.sound import int16_codes
+from openltx.media.texts import read_texts
 
 SOFTWARE = [
     (suffix, codec)
@@ -210,8 +213,9 @@ def test_containers_and_codecs_that_do_not_go_together_are_refused(tmp_path: Pat
     assert video_codec("auto", ".webm").name == "vp9"
 
 
-def test_a_missing_hardware_encoder_is_one_line(tmp_path: Path) -> None:
-    path, encoding = tmp_path / "a.mp4", Encoding(video="h264_nvenc")
+@pytest.mark.parametrize("name", ["h264_nvenc", "h264_qsv", "h264_amf"])
+def test_a_missing_hardware_encoder_is_one_line(tmp_path: Path, name: str) -> None:
+    path, encoding = tmp_path / "a.mp4", Encoding(video=name)
     reason = None
     try:
         write_av(path, [torch.rand(2, 256, 256, 3)], frame_rate=24, encoding=encoding)
@@ -220,7 +224,7 @@ def test_a_missing_hardware_encoder_is_one_line(tmp_path: Path) -> None:
     if reason is None:
         assert video_info(path).frames == 2
     else:
-        assert "h264_nvenc" in reason
+        assert name in reason
         assert "\n" not in reason
         assert list(tmp_path.iterdir()) == []
 
@@ -235,8 +239,62 @@ def test_sound_alone(tmp_path: Path, suffix: str) -> None:
     if suffix in (".wav", ".flac"):
         assert sound.sample_rate == 24000
         assert torch.equal(sound.waveform * 32768, (wave * 32767).trunc())
-    if AUDIO_CONTAINERS[suffix].tags and suffix != ".opus":  # Ogg keeps texts with the stream
-        assert read_tags(path)["openltx"] == "{}"
+    assert read_texts(path)["openltx"] == "{}"
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+@pytest.mark.parametrize("suffix", [*CONTAINERS, *AUDIO_CONTAINERS])
+def test_every_kind_of_file_carries_texts(tmp_path: Path, suffix: str, frames: int) -> None:
+    texts = {"prompt": '{"text": "ä: \\" 球"}', "workflow": "{}", "openltx": json.dumps({"long": "x" * 100_000})}
+    if suffix in CONTAINERS:
+        path = write_av(tmp_path / f"a{suffix}", [_clip(frames)], frame_rate=12, tags=texts)
+        plain = write_av(tmp_path / f"b{suffix}", [_clip(frames)], frame_rate=12)
+        assert torch.equal(_shown(path), _shown(plain))
+    else:
+        path = write_audio(tmp_path / f"a{suffix}", _noise(9600), sample_rate=48000, tags=texts)
+        plain = write_audio(tmp_path / f"b{suffix}", _noise(9600), sample_rate=48000)
+    found = read_texts(path)
+    assert {name: json.loads(found[name]) for name in texts} == {name: json.loads(text) for name, text in texts.items()}
+    assert not read_texts(plain).keys() & texts
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [path.name, plain.name]
+
+
+def _shown(path: Path) -> torch.Tensor:
+    if path.suffix not in (".gif", ".webp"):
+        return read_frames(path)
+    with Image.open(path) as image:
+        pictures = []
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            pictures.append(torch.from_numpy(np.array(image.convert("RGB"))))
+    return torch.stack(pictures)
+
+
+def test_a_webp_tells_its_workflow_where_comfyui_looks(tmp_path: Path) -> None:
+    path = write_av(tmp_path / "a.webp", [_clip(2)], frame_rate=12, tags={"workflow": "{}", "prompt": "{1}"})
+    with Image.open(path) as image:
+        assert image.getexif()[0x0110] == "prompt:{1}"
+        assert image.getexif()[0x010F] == "workflow:{}"
+
+
+@pytest.mark.parametrize("name", [name for name, codec in VIDEO_CODECS.items() if codec.hardware])
+def test_hardware_encoders_are_asked_for_what_they_take(name: str) -> None:
+    codec = VIDEO_CODECS[name]
+    try:
+        found = av.codec.Codec(codec.encoder, "w")
+    except ValueError:
+        with pytest.raises(ValueError, match="this build of PyAV has no such encoder"):
+            check_present(codec.encoder)
+        return
+    assert codec.pixel_format in {known.name for known in found.video_formats or ()}
+    assert codec.hardware
+    assert name not in [CONTAINERS[suffix].video[0] for suffix in CONTAINERS]  # never chosen on its own
+
+
+def test_nv12_holds_the_codes_of_i420() -> None:
+    clip = _clip(1)
+    (planar,), (packed,) = (list(pictures("yuv420", kind)(clip)) for kind in ("yuv420p", "nv12"))
+    assert np.array_equal(planar.to_ndarray(), packed.reformat(format="yuv420p").to_ndarray())
 
 
 @pytest.mark.parametrize("suffix", [".gif", ".webp"])
