@@ -100,19 +100,11 @@ def _originals(folder: Path) -> list[Path]:
     clip, wave = torch.rand(6, 32, 48, 3), torch.rand(2, 12000) - 0.5
     picture = Image.fromarray((clip[0].numpy() * 255).astype(np.uint8))
     made = []
-    for suffix, video in (
-        (".mp4", "h264"),
-        (".mov", "prores"),
-        (".mkv", "ffv1"),
-        (".webm", "vp9"),
-        (".gif", "gif"),
-        (".webp", "webp"),
-    ):
-        sound = None if suffix in (".gif", ".webp") else wave
+    videos = {".mp4": "h264", ".mov": "prores", ".mkv": "ffv1", ".webm": "vp9", ".gif": "gif", ".webp": "webp"}
+    for suffix, video in videos.items():
+        path, sound, tags = folder / f"a{suffix}", None if suffix in (".gif", ".webp") else wave, {"a": "{}"}
         encoding = Encoding(video=video)
-        made.append(
-            write_av(folder / f"a{suffix}", [clip], frame_rate=24, waveform=sound, encoding=encoding, tags={"a": "{}"})
-        )
+        made.append(write_av(path, [clip], frame_rate=24, waveform=sound, encoding=encoding, tags=tags))
     for suffix in (".wav", ".flac"):
         made.append(write_audio(folder / f"a{suffix}", wave, sample_rate=24000))
     for suffix in (".png", ".jpg"):
