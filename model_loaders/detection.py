@@ -240,6 +240,15 @@ def reference_factors(metadata: Mapping[str, str]) -> dict[str, int]:
     return factors
 
 
+def hdr_transform(metadata: Mapping[str, str]) -> str | None:
+    """The working space that an HDR adapter was trained on, "logc3" or "acescct"; None for any other (media_io.md 5.1).
+
+    Early ones only say that there is one: LogC3.
+    """
+    named = metadata.get("hdr_transform", metadata.get("use_hdr_transform", "")).strip().lower()
+    return "logc3" if named in ("true", "1") else named if named in ("logc3", "acescct") else None
+
+
 def _weight_format(entries: Entries) -> tuple[str, bool | None]:
     """The most frequent format of the quantised layers, failing that of all tensors; and whether inputs have scales."""
     layers = [name.removesuffix(".weight") for name in entries if name.endswith(".weight")]

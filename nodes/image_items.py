@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ..media.images import prepare_image
+from ..media.images import prepare_clip, prepare_image
 from ..model_loaders.parts import VideoPart
 from ..samplers.conditioning import (
     Keyframe,
@@ -60,7 +60,7 @@ class ConditionImage(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=51,
-                    tooltip="H.264 compression that models saw in their pictures: -1: of the generation; 0: none.",
+                    tooltip="H.264 compression that models saw in their pictures: -1: by generation; 0: none (HDR).",
                 ),
             ],
             outputs=[
@@ -82,7 +82,7 @@ class ConditionImage(io.ComfyNode):
             frame = local
         if len(image) == 1:
             quality = DEFAULT_CRF.get(video_vae.generation or "2.3", 33) if crf < 0 else crf
-            content = encode_pixels(video_vae, prepare_image(_bytes(image[0]), *size, crf=quality))
+            content = encode_pixels(video_vae, _prepared(image, *size, crf=quality))
             item = place_image(content, frame, layout, strength=strength, placement=placement)  # type: ignore[arg-type]
         else:
             content = encode_frames(video_vae, image, *size)
@@ -216,6 +216,13 @@ class ConditionSlots(io.ComfyNode):
         item = KeyframeSlots(positions=named, seeds=None if seeds is None else video_of(seeds))
         shown = ", ".join(frames_text(range(frame, frame + 1), layout.fps) for frame in named)
         return io.NodeOutput(with_video_item(latent, item), shown)
+
+
+def _prepared(image: Tensor, height: int, width: int, *, crf: int) -> Tensor:
+    """One picture (1, H, W, C) in 0 … 1 → (1, 3, 1, height, width) in -1 … 1; more than 8 bits are kept without crf."""
+    if crf == 0:
+        return prepare_clip(image[..., :3].float().clamp(0, 1) * 255.0, height, width)
+    return prepare_image(_bytes(image[0]), height, width, crf=crf)
 
 
 def _bytes(image: Tensor) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

@@ -48,8 +48,8 @@ class SaveAV(io.ComfyNode):
                     options=[AUTO, *(name for name in VIDEO_CODECS if name not in ("gif", "webp"))],
                     default=AUTO,
                     optional=True,
-                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv and amf "
-                    "run on the graphics chip.",
+                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv, amf: "
+                    "on the graphics chip.",
                 ),
                 io.Int.Input(
                     "quality",

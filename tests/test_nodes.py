@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from openltx.media.images import prepare_image
 from openltx.nodes.conditioning import GENERATION, EncodePrompt, contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from openltx.nodes.encode import EncodeAudio
@@ -17,7 +18,7 @@ from openltx.nodes.given_items import GivenAudio, GivenVideo, ReferenceVoice
 from openltx.nodes.guide import preset_guidance
 from openltx.nodes.host.api import NestedTensor, io
 from openltx.nodes.host.standalone.settings import Settings, use
-from openltx.nodes.image_items import ConditionImage, ConditionReference, ConditionSlots
+from openltx.nodes.image_items import ConditionImage, ConditionReference, ConditionSlots, _prepared
 from openltx.nodes.join import JoinAV
 from openltx.nodes.latents import EmptyAVLatent, frame_rate_of, members
 from openltx.nodes.load import INSIDE, LoadModel
@@ -265,6 +266,16 @@ def _sample(parts: Any, latent: Any, cfg: float = 1.0) -> Any:
     with torch.inference_mode():
         texts = [EncodePrompt.execute(parts[1], text).args[0] for text in ("a ball", "noise")]
         return Sample.execute(parts[0], texts[0], latent, torch.tensor([0.9, 0.6, 0.3, 0.0]), 1, cfg, 1.0, texts[1])
+
+
+def test_pictures_keep_their_bits_where_nothing_compresses_them() -> None:
+    ramp = torch.linspace(0, 1, 32 * 64).reshape(1, 32, 64, 1).expand(-1, -1, -1, 3)
+    exact = _prepared(ramp, 32, 64, crf=0)
+    assert torch.allclose(exact, ramp.permute(3, 0, 1, 2)[None] * 2 - 1, atol=1e-6)
+    assert len(_prepared(ramp, 32, 64, crf=18).unique()) < 1000
+    codes = (torch.arange(256) / 255).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
+    as_bytes = prepare_image((codes[0] * 255).round().byte().numpy(), 16, 16, crf=0)
+    assert torch.allclose(_prepared(codes, 16, 16, crf=0), as_bytes, atol=1e-6)  # the file path's values
 
 
 def test_sound_for_a_file_is_stereo() -> None:
