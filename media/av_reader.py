@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .orientation import orientation_of
-from .retime import at_constant_rate, exact_rate
+from .retime import CLOCK, at_constant_rate, exact_rate
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -79,10 +79,17 @@ def read_tags(path: StrPath) -> dict[str, str]:
         return {name.lower(): text for name, text in every}
 
 
-def iterate_frames(path: StrPath, *, deep: bool = False) -> Iterator[tuple[Fraction | None, Tensor]]:
-    """All frames as they are decoded, one in memory at a time: (seconds or None, (h, w, 3) as in `read_frames`)."""
+def iterate_frames(
+    path: StrPath, *, start: float = 0.0, deep: bool = False
+) -> Iterator[tuple[Fraction | None, Tensor]]:
+    """All frames as they are decoded, one in memory at a time: (seconds or None, (h, w, 3) as in `read_frames`).
+
+    start: seconds before which frames may be left out; some before it come all the same.
+    """
     with _opened(path) as container:
         stream = _video_stream(container, path)
+        if start > 0:
+            container.seek(int(start / stream.time_base), stream=stream)
         for frame in container.decode(stream):
             yield _time(frame, stream), _picture(frame, path, deep=deep)
 
@@ -132,9 +139,9 @@ def read_frames_at(
     frames with start <= time < start + seconds. Raises ValueError as `read_frames`, and for a rate that is not above 0.
     """
     _check_span(start, seconds)
-    timed = _timed(iterate_frames(path, deep=deep), path)
-    begun = dropwhile(lambda frame: float(frame[0]) < start, timed)
-    wanted = takewhile(lambda frame: seconds is None or float(frame[0]) < start + seconds, begun)
+    timed = _timed(iterate_frames(path, start=start, deep=deep), path)
+    begun = dropwhile(lambda frame: frame[0] < start - CLOCK, timed)
+    wanted = takewhile(lambda frame: seconds is None or frame[0] < start + seconds - CLOCK, begun)
     return _stacked(at_constant_rate(wanted, exact_rate(rate)), path)
 
 

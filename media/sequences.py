@@ -72,12 +72,13 @@ def _write(
     with whole_folder(folder) as temporary:
         count = 0
         for chunk in frames:
-            for frame in chunk:
-                path = temporary / f"{NAME.format(count)}{suffix}"
-                write(path, frame)
+            for index in range(len(chunk)):
+                path = temporary / f"{NAME.format(count + index)}{suffix}"
+                write(path, chunk[index])
                 if finish is not None:
                     finish(path)
-                count += 1
+            count += len(chunk)
+            del chunk  # before the next one is made: two at a time would be twice the memory
         if not count:
             raise ValueError("frames: expected at least one frame, found none")
     return folder

@@ -236,6 +236,17 @@ def test_variable_frame_rates_become_constant_on_request(tmp_path: Path) -> None
         read_frames_at(even, 0)
 
 
+@pytest.mark.parametrize("codec", ["h264", "ffv1"])
+def test_a_late_start_gives_the_frames_of_that_time(tmp_path: Path, codec: str) -> None:
+    """Also where the file is entered between two key frames."""
+    greys = (torch.arange(72) * 3 / 255)[:, None, None, None].expand(-1, 32, 32, 3)
+    path = write_av(tmp_path / "a.mkv", [greys], frame_rate=24, encoding=Encoding(video=codec))
+    whole = read_frames_at(path, 12)
+    for first in (1, 13, 30):
+        part = read_frames_at(path, 12, start=first / 12, seconds=0.25)
+        assert torch.equal(part, whole[first : first + 3])
+
+
 def test_trimming_by_seconds(tmp_path: Path) -> None:
     path = _numbered(tmp_path / "a.mkv", [index * 100 for index in range(20)])
     assert _numbers(read_frames_between(path, 0.5, 0.3)) == [5, 6, 7]

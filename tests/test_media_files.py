@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -172,6 +173,26 @@ def test_sound_is_cut_padded_or_left_by_choice(tmp_path: Path, length: str, seco
     sound = read_sound(path)
     assert sound is not None
     assert sound.waveform.shape[1] == (48000 if length == "video" else round(seconds * 48000))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webp", ".png"])
+def test_no_chunk_is_held_while_the_next_is_made(tmp_path: Path, suffix: str) -> None:
+    """Memory that does not grow with the clip: what bench media measures in MiB."""
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def frames() -> Iterator[torch.Tensor]:
+        for _ in range(6):
+            assert not any(chunk() is not None for chunk in made)
+            chunk = torch.rand(4, 32, 32, 3)
+            made.append(weakref.ref(chunk))
+            yield chunk
+            del chunk
+
+    if suffix == ".png":
+        write_png_sequence(tmp_path / "a", frames())
+    else:
+        write_av(tmp_path / f"a{suffix}", frames(), frame_rate=24)
+    assert len(made) == 6
 
 
 def test_sound_comes_while_frames_come(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import openltx
+from openltx.api import load_workflow
 from openltx.cli import main
 from openltx.media.av_reader import read_frames, read_tags
 from openltx.media.av_writer import Encoding, write_av
@@ -142,7 +143,7 @@ def test_hdr_goes_out_as_exr_and_as_hlg_master(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["png", pytest.param("exr SRGB_LINEAR", marks=needs_exr)])
 def test_a_sequence_carries_its_manifest_and_is_reproduced(tmp_path: Path, kind: str) -> None:
-    prompt = openltx.api.load_workflow("text_to_av")
+    prompt = load_workflow("text_to_av")
     save = next(name for name, node in prompt.items() if node["class_type"] == "OpenLTXSaveAV")
     inputs = {"images": prompt[save]["inputs"]["images"], "filename_prefix": "a", "kind": kind}
     prompt[save] = {"class_type": "OpenLTXSaveFrames", "inputs": inputs}
@@ -154,6 +155,17 @@ def test_a_sequence_carries_its_manifest_and_is_reproduced(tmp_path: Path, kind:
     assert json.loads(read_texts(frames[-1])["openltx"])["result"]["frames"]["shape"] == [9, 64, 64, 3]
     found = reproduce(frames[0])
     assert (found.same, found.same_latents, found.differences) == (True, True, ())
+
+
+@pytest.mark.parametrize("metadata", [True, False])
+def test_a_saved_picture_tells_its_workflow_unless_switched_off(tmp_path: Path, metadata: bool) -> None:
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "ball_first.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "a"}},
+    }
+    (path,) = openltx.run(prompt, output_folder=tmp_path, metadata=metadata).files
+    assert ({"prompt", "openltx"} <= read_texts(path).keys()) == metadata
+    assert metadata or not read_texts(path)
 
 
 def _warnings(capsys: pytest.CaptureFixture[str]) -> list[str]:
