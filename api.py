@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .media.credentials import SIDECAR
+from .media.credentials import BESIDE, SIDECAR
 from .media.workplace import work_folder
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
 from .package_version import version
@@ -184,4 +184,6 @@ def _moved(files: Sequence[Path], target: Path) -> Path:
     beside = files[0].with_suffix(SIDECAR)
     if beside.is_file():
         os.replace(beside, target.with_suffix(SIDECAR))
+    elif target.suffix.lower() in BESIDE:  # what stood there was about the file that is replaced
+        target.with_suffix(SIDECAR).unlink(missing_ok=True)
     return target

@@ -94,7 +94,7 @@ def sign_file(path: Path, identity: Identity, statement: Mapping[str, Any]) -> P
 
 
 def verify_file(path: Path, *, trusted: Sequence[bytes] = ()) -> Verdict:
-    """Whether a file is as it was signed. trusted: root certificates (PEM) besides none at all.
+    """Whether a file is as it was signed. trusted: root certificates (PEM) that vouch for signers.
 
     Raises ValueError for a file that cannot be read, and without the extra `c2pa`.
     """

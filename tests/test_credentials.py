@@ -8,6 +8,7 @@ import socket
 import stat
 import sys
 import threading
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from PIL import Image
 
 import openltx
 from openltx.cli import main
-from openltx.media import credentials
+from openltx.media import certificates, credentials
 from openltx.media.av_reader import read_frames, read_sound, read_tags
 from openltx.media.av_writer import write_audio, write_av
 from openltx.media.certificates import load_identity, make_identity
@@ -244,6 +245,24 @@ def test_a_run_signs_what_it_saves(tmp_path: Path, container: str, identity: Any
         assert (SECRET in told) == (choice == WITH_PROMPT)
         assert "openltx-tiny-2.3.safetensors" in told
     assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, "a.c2pa", "identity"}
+    openltx.run(prompt=SECRET, output=path, **SMALL)  # over the signed one: nothing is left that speaks of it
+    assert verify_file(path).state == "unsigned"
+
+
+@needs_c2pa
+def test_an_expired_certificate_is_not_tampering(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certificates, "YEARS", 6 / (365 * 86400))  # six seconds
+    make_identity("Short Lived")
+    path, brief = _file(tmp_path, ".png"), load_identity()
+    sign_file(path, brief, {})
+    deadline = time.monotonic() + 30
+    while verify_file(path).state == "valid":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    verdict = verify_file(path)
+    assert (verdict.state, verdict.problems) == ("invalid", ("signingCredential.expired: certificate expired",))
+    with pytest.raises(ValueError, match="cannot sign with this certificate"):
+        sign_file(path, brief, {})
 
 
 @needs_c2pa
