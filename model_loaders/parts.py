@@ -22,7 +22,8 @@ from ..networks.vocoder import Vocoder
 from .audio_vae import audio_vae_config, load_audio_decoder, load_audio_encoder
 from .checkpoint import Checkpoint, open_checkpoint
 from .detection import detect_checkpoint
-from .latent_upscaler import latent_upscaler_config, load_latent_upscaler
+from .generations import shared
+from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
 from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
@@ -215,26 +216,22 @@ def open_audio(path: StrPath) -> AudioPart:
 def open_upscaler(path: StrPath, *, dtype: torch.dtype) -> UpscalerPart:
     """A latent upscaler."""
     file = open_checkpoint(path)
+    config = latent_upscaler_config(file)
     return UpscalerPart(
-        generation=None,
+        generation=upscaler_generation(file, config),
         path=file.path,
         network=Lazy(partial(load_latent_upscaler, file), dtype),
-        config=latent_upscaler_config(file),
+        config=config,
     )
 
 
-def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> None:
-    """ValueError, one line that names both, when something of another generation meets `expected`.
+def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> str | None:
+    """The generation that both are of; ValueError, one line that names both, when something of another one meets
+    `expected`.
 
     A generation may be two that a file's header cannot tell apart, "2.3 or 2.5": they fit where one of them does.
     """
-    if None in (expected.generation, found_generation):
-        return
-    if not set(str(expected.generation).split(" or ")) & set(str(found_generation).split(" or ")):
-        raise ValueError(
-            f"{what}: expected LTX-{expected.generation} like {expected.path.name}, found LTX-{found_generation}; "
-            "use parts of one generation"
-        )
+    return shared(expected.generation, found_generation, like=expected.path.name, what=what)
 
 
 def _generation(file: Checkpoint) -> str | None:

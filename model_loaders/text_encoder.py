@@ -21,6 +21,7 @@ from .checkpoint import Checkpoint, CheckpointError
 from .detection import detect_checkpoint
 from .encoder_files import EncoderFiles, find_encoder
 from .gemma_config import gemma3_config, gemma4_config
+from .generations import version_numbers
 from .quantisation.weights import assemble_plain, plain_weights
 from .text_conditioning import ConditioningCache, TextConditioning
 from .text_projection import (
@@ -30,7 +31,6 @@ from .text_projection import (
     generation,
     load_connector,
     load_projection,
-    model_version,
     source_gemma_version,
 )
 from .tokenizer import PromptTokenizer
@@ -185,7 +185,7 @@ def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
                 f"{encoder.path}: {checkpoint.path.name} expects the text encoder {expected}, found "
                 f"{found or encoder.model_type}; download {expected}"
             )
-    elif model_version(checkpoint) >= DECLARES_ENCODER:
+    elif version_numbers(checkpoint.metadata) >= DECLARES_ENCODER:
         undeclared = f"{checkpoint.path}: expected the metadata entry 'gemma_source_checkpoint', found none"
         if found is not None:
             raise CheckpointError(f"{undeclared}, while the encoder is {found}; download the checkpoint again")
@@ -199,7 +199,7 @@ def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
 
 def _encoder_by_tensors(checkpoint: Checkpoint) -> str | None:
     """Files without metadata (GGUF, repacks) tell LTX-2.5 by their tensors, and it has one encoder only."""
-    undeclared = not model_version(checkpoint) and detect_checkpoint(checkpoint).generation == "2.5"
+    undeclared = not version_numbers(checkpoint.metadata) and detect_checkpoint(checkpoint).generation == "2.5"
     return ENCODER_2_5 if undeclared else None
 
 

@@ -11,6 +11,7 @@ from ..networks.text.connector import Connector, ConnectorConfig
 from ..networks.text.features import ProjectionConfig, SeparateProjection, SharedProjection
 from .assemble import strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .generations import version_numbers
 from .quantisation.weights import Weights, assemble_plain, plain_weights
 
 Modality = Literal["video", "audio"]
@@ -143,18 +144,8 @@ def generation(checkpoint: Checkpoint, files: Sequence[Checkpoint]) -> str:
     """ "2", "2.3" or "2.5" of a checkpoint, as far as text conditioning tells them apart."""
     if SHARED in find_projection(files).tensors:
         return "2"
-    newer = "gemma_source_checkpoint" in checkpoint.metadata or model_version(checkpoint) >= (2, 4, 0)
+    newer = "gemma_source_checkpoint" in checkpoint.metadata or version_numbers(checkpoint.metadata) >= (2, 4, 0)
     return "2.5" if newer else "2.3"
-
-
-def model_version(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """Leading integers of the metadata entry `model_version`: "2.3.rc1" → (2, 3); () without the entry."""
-    numbers: list[int] = []
-    for piece in checkpoint.metadata.get("model_version", "").split("."):
-        if not piece.isdecimal():
-            break
-        numbers.append(int(piece))
-    return tuple(numbers)
 
 
 def source_gemma_version(checkpoint: Checkpoint) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..samplers.streams import Streams
+from .generations import generation_of, of_latent
 from .host.api import io
 from .latents import FRAME_RATE, ITEMS, Latent, audio_of, joined, refuse_other_duration, video_of
 
@@ -26,10 +27,11 @@ class JoinAV(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Latent, audio: Latent) -> io.NodeOutput:
+        video = of_latent(video, audio, "audio")
         pair = Streams(video=video_of(video), audio=audio_of(audio))
         items = Streams(video=_items(video, "video"), audio=_items(audio, "audio"))
         rest = {key: value for key, value in video.items() if key == FRAME_RATE}
-        latent = {"samples": joined(pair), ITEMS: items, **rest}
+        latent = {"samples": joined(pair), ITEMS: items, **rest, **generation_of(video)}
         refuse_other_duration(latent)
         return io.NodeOutput(latent)
 

@@ -15,6 +15,7 @@ from ..model_loaders.parts import (
     open_text,
     open_upscaler,
     open_video,
+    refuse_mixed,
 )
 from .host.api import compute_device, io, model_files, model_path
 
@@ -119,7 +120,9 @@ class LoadVAE(io.ComfyNode):
     @classmethod
     def execute(cls, video_vae: str, audio_vae: str, dtype: str) -> io.NodeOutput:
         video = open_video(model_path("vae", video_vae), dtype=_dtype(dtype))
-        return io.NodeOutput(video, open_audio(model_path("vae", audio_vae)))
+        audio = open_audio(model_path("vae", audio_vae))
+        refuse_mixed(video, audio.generation, "audio_vae")
+        return io.NodeOutput(video, audio)
 
 
 class LoadUpscaler(io.ComfyNode):

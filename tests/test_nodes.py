@@ -10,11 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from openltx.nodes.conditioning import GENERATION, EncodePrompt, contexts_of
+from openltx.nodes.conditioning import EncodePrompt, contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from openltx.nodes.encode import EncodeAudio
+from openltx.nodes.generations import GENERATION
 from openltx.nodes.given_items import GivenAudio, GivenVideo, ReferenceVoice
-from openltx.nodes.guide import preset_guidance
+from openltx.nodes.guide import NO_GUIDANCE, Guider, preset_guidance
 from openltx.nodes.host.api import NestedTensor, io
 from openltx.nodes.host.standalone.settings import Settings, use
 from openltx.nodes.image_items import ConditionImage, ConditionReference, ConditionSlots
@@ -84,7 +85,7 @@ def test_conditioning_of_another_model_is_refused(parts: Any) -> None:
     assert contexts.video is not None
     assert contexts.video.shape[-1] == 128
     with pytest.raises(ValueError, match=r"positive: expected LTX-2\.3 .* found LTX-2"):
-        contexts_of([[own[0][0], {GENERATION: "2"}]], model, "positive")
+        Guider(model=model, positive=[[own[0][0], {GENERATION: "2"}]], guidance=NO_GUIDANCE)
     with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64 .* found 77"):
         contexts_of([[torch.zeros(1, 4, 77), {}]], model, "negative")
     with pytest.raises(ValueError, match="one conditioning entry, found 2"):

@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from openltx.model_loaders.detection import detect_file
 from openltx.model_loaders.encoder_files import find_encoder
 from openltx.model_loaders.lora.file import open_lora
 from openltx.model_loaders.lora.model import with_lora
 from openltx.model_loaders.lora.strengths import LoraStrengths
-from openltx.model_loaders.parts import Part, open_model, open_text, open_video, refuse_mixed
+from openltx.model_loaders.parts import Part, open_model, open_text, open_upscaler, open_video, refuse_mixed
 
 PREFIX = "model.diffusion_model."
 BLOCK = f"{PREFIX}transformer_blocks.0."
@@ -215,6 +216,37 @@ def test_a_diffusion_decoder_tells_its_generation_and_a_plain_one_does_not(tmp_p
     tensors = {"decoder.conv_in_x_t.bias": torch.zeros(2), "per_channel_statistics.mean-of-means": torch.zeros(2)}
     path = Files(tmp_path)("vae.safetensors", tensors)
     assert open_video(path, dtype=torch.float32).generation == "2.5"
+
+
+PLAIN = {"upsampler.0.weight": (32, 8, 3, 3)}
+UPSCALERS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, str], str | None]] = {
+    "its metadata": (PLAIN, {"model_version": "2.5.0"}, "2.5"),
+    "the resampler of LTX-2": ({"upsampler.conv.weight": (32, 8, 3, 3)}, {}, "2"),
+    "the resampler of later ones": (PLAIN, {}, "2.3 or 2.5"),
+    "an unpublished one": ({"upsampler.conv.weight": (72, 8, 3, 3)}, {}, None),
+    "frames, which all double alike": ({"upsampler.0.weight": (16, 8, 3, 3, 3)}, {}, None),
+}
+
+
+@pytest.mark.parametrize("case", UPSCALERS)
+def test_what_an_upscaler_tells_of_its_generation(tmp_path: Path, case: str) -> None:
+    shapes, data, generation = UPSCALERS[case]
+    common = {
+        name: (8, 8, 3, 3, 3) for name in ("initial_conv.weight", "final_conv.weight", "res_blocks.0.conv1.weight")
+    }
+    tensors = {name: torch.zeros(shape) for name, shape in (common | shapes).items()}
+    path = Files(tmp_path)("upscaler.safetensors", tensors, data or None)
+    assert open_upscaler(path, dtype=torch.float32).generation == generation
+
+
+@pytest.mark.parametrize(
+    ("version", "generation"), [("2.3.rc1", "2.3"), ("2.5.0", "2.5"), ("2.0", None), ("9.9", None), ("x", None)]
+)
+def test_metadata_narrows_what_tensors_leave_open(tmp_path: Path, version: str, generation: str | None) -> None:
+    """An audio VAE of the second kind is of 2.3 or 2.5; a version that contradicts its tensors counts for nothing."""
+    tensors = {"audio_vae.decoder.conv_in.conv.bias": torch.zeros(2), "vocoder.vocoder.conv_pre.bias": torch.zeros(2)}
+    path = Files(tmp_path)("audio.safetensors", tensors, {"model_version": version})
+    assert detect_file(path).generation == (generation or "2.3 or 2.5")
 
 
 LORAS = {
