@@ -218,22 +218,21 @@ def test_a_diffusion_decoder_tells_its_generation_and_a_plain_one_does_not(tmp_p
     assert open_video(path, dtype=torch.float32).generation == "2.5"
 
 
-PLAIN = {"upsampler.0.weight": (32, 8, 3, 3)}
+PLAIN: dict[str, tuple[int, ...]] = {"upsampler.0.weight": (128, 32, 3, 3)}
 UPSCALERS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, str], str | None]] = {
     "its metadata": (PLAIN, {"model_version": "2.5.0"}, "2.5"),
-    "the resampler of LTX-2": ({"upsampler.conv.weight": (32, 8, 3, 3)}, {}, "2"),
+    "the resampler of LTX-2": ({"upsampler.conv.weight": (128, 32, 3, 3)}, {}, "2"),
     "the resampler of later ones": (PLAIN, {}, "2.3 or 2.5"),
-    "an unpublished one": ({"upsampler.conv.weight": (72, 8, 3, 3)}, {}, None),
-    "frames, which all double alike": ({"upsampler.0.weight": (16, 8, 3, 3, 3)}, {}, None),
+    "an unpublished one": ({"upsampler.conv.weight": (288, 32, 3, 3)}, {}, None),
+    "frames, which all double alike": ({"upsampler.0.weight": (64, 32, 3, 3, 3)}, {}, None),
 }
 
 
 @pytest.mark.parametrize("case", UPSCALERS)
 def test_what_an_upscaler_tells_of_its_generation(tmp_path: Path, case: str) -> None:
     shapes, data, generation = UPSCALERS[case]
-    common = {
-        name: (8, 8, 3, 3, 3) for name in ("initial_conv.weight", "final_conv.weight", "res_blocks.0.conv1.weight")
-    }
+    convolutions = ("initial_conv.weight", "res_blocks.0.conv1.weight", "final_conv.weight")
+    common = {name: (32, 32, 3, 3, 3) for name in convolutions}
     tensors = {name: torch.zeros(shape) for name, shape in (common | shapes).items()}
     path = Files(tmp_path)("upscaler.safetensors", tensors, data or None)
     assert open_upscaler(path, dtype=torch.float32).generation == generation
