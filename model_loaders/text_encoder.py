@@ -173,6 +173,7 @@ def refuse_incomplete_text(encoder_path: str | os.PathLike[str] | None, checkpoi
     find_projection(files)
     for modality in MODALITIES:
         find_connector(files, modality)
+    encoder.refuse_missing_tokenizer()
 
 
 def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
