@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import runpy
+from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,20 @@ NOT_IN_A_LIST = {"nothing"}  # a file that is not there is no choice of the node
 ROLES = {"ltx.safetensors": "diffusion_models"}
 
 
-def placed(folder: Path, models: Path, role: str = "text_encoders") -> None:
-    """The case's files in the folders of their roles, `role` unless ROLES says; nothing else is left there."""
-    for each in ("diffusion_models", "text_encoders", "vae"):
-        (models / each).mkdir(parents=True, exist_ok=True)
-        for old in (models / each).iterdir():
-            old.unlink()
-    for file in folder.iterdir():
-        file.replace(models / ROLES.get(file.name, role) / file.name)
+@pytest.fixture
+def place(host: Any) -> Iterator[Any]:
+    """Moves a case's files into the folders of their roles, `role` unless ROLES says; they are gone after the test."""
+    moved = []
+
+    def move(folder: Path, role: str = "text_encoders") -> None:
+        for file in folder.iterdir():
+            target = host.models_folder / ROLES.get(file.name, role) / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            moved.append(file.replace(target))
+
+    yield move
+    for file in moved:
+        file.unlink()
 
 
 def failed(host: Any, class_type: str, **inputs: str) -> str:
@@ -37,12 +44,12 @@ def failed(host: Any, class_type: str, **inputs: str) -> str:
 
 
 @pytest.mark.parametrize("case", sorted(TABLE["WRONG_ENCODERS"].keys() - NOT_IN_A_LIST))
-def test_a_wrong_text_encoder_is_refused_by_the_loader(host: Any, case: str, tmp_path: Path) -> None:
+def test_a_wrong_text_encoder_is_refused_by_the_loader(host: Any, place: Any, case: str, tmp_path: Path) -> None:
     make, message = TABLE["WRONG_ENCODERS"][case]
     source = tmp_path / "files"
     source.mkdir()
     encoder, checkpoint = make(TABLE["Files"](source))
-    placed(source, host.models_folder)
+    place(source)
     error = failed(host, "OpenLTXLoadTransformer", transformer=checkpoint.name, text_encoder=encoder.name)
     expected = message.replace("{0}/ltx", f"{host.models_folder / 'diffusion_models'}/ltx")
     assert error.endswith(expected.format(host.models_folder / "text_encoders"))
@@ -60,11 +67,13 @@ def vaes(files: Any, video: str, audio: str) -> list[Path]:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), list(permutations(("2", "2.3", "2.5"), 2)))
-def test_vaes_of_two_generations_are_refused_by_the_loader(host: Any, ours: str, theirs: str, tmp_path: Path) -> None:
+def test_vaes_of_two_generations_are_refused_by_the_loader(
+    host: Any, place: Any, ours: str, theirs: str, tmp_path: Path
+) -> None:
     source = tmp_path / "files"
     source.mkdir()
     video, audio = vaes(TABLE["Files"](source), ours, theirs)
-    placed(source, host.models_folder, role="vae")
+    place(source, role="vae")
     assert failed(host, "OpenLTXLoadVAE", video_vae=video.name, audio_vae=audio.name).endswith(
         f"audio_vae: expected LTX-{ours} like video.safetensors, found LTX-{theirs}; use parts of one generation"
     )
