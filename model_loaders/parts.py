@@ -22,6 +22,7 @@ from ..networks.vocoder import Vocoder
 from .audio_vae import audio_vae_config, load_audio_decoder, load_audio_encoder
 from .checkpoint import Checkpoint, open_checkpoint
 from .detection import detect_checkpoint
+from .file_names import Training
 from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
@@ -80,11 +81,13 @@ class Part:
 class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
-    weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
+    training: `dev` or `distilled`, None where nobody said. weight_format: as `detection` names it. loras: what
+    `transformer` has been changed by; clean: reads it without them.
     """
 
     transformer: Lazy[Transformer] = field(repr=False)
     config: TransformerConfig = field(repr=False)
+    training: Training | None = None
     weight_format: str = ""
     loras: tuple[LoraUse, ...] = ()
     clean: Callable[[], Transformer] | None = field(default=None, repr=False)
@@ -144,7 +147,12 @@ class Parts:
 
 
 def open_parts(
-    path: StrPath, *, text_encoder: StrPath | None = None, dtype: torch.dtype, operations: Operations = torch_operations
+    path: StrPath,
+    *,
+    text_encoder: StrPath | None = None,
+    dtype: torch.dtype,
+    training: Training | None = None,
+    operations: Operations = torch_operations,
 ) -> Parts:
     """The parts of a single-file checkpoint of LTX-2 or LTX-2.3; only headers are read here.
 
@@ -152,7 +160,7 @@ def open_parts(
     those of the sound, which run in float32 always.
     Raises CheckpointError, one line, for a file that is no such checkpoint or lacks a part.
     """
-    model = open_model(path, dtype=dtype, operations=operations)
+    model = open_model(path, dtype=dtype, training=training, operations=operations)
     return Parts(
         model=model,
         text=open_text(text_encoder, path, dtype=dtype),
@@ -161,7 +169,13 @@ def open_parts(
     )
 
 
-def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = torch_operations) -> DiffusionModel:
+def open_model(
+    path: StrPath,
+    *,
+    dtype: torch.dtype,
+    training: Training | None = None,
+    operations: Operations = torch_operations,
+) -> DiffusionModel:
     """The transformer of a checkpoint or of a file of its own, plain or quantised, safetensors or GGUF.
 
     Quantised weights stay as they are and are dequantised in each call; the log says so when they are read.
@@ -172,6 +186,7 @@ def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = to
         path=file.path,
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
         config=transformer_config(file),
+        training=training,
         weight_format=detect_checkpoint(file).weight_format,
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model_loaders.generations import shared
+from ..model_loaders.file_names import generation_by_name
+from ..model_loaders.generations import possible, shared
 from ..model_loaders.parts import Part, refuse_mixed
+from .host.api import warn_user
 
 GENERATION = "openltx_generation"
 Latent = dict[str, Any]
@@ -16,7 +18,11 @@ def of_part(latent: Latent, part: Part, what: str = "latent") -> Latent:
 
     ValueError, one line, where they share none. A latent that names no generation (other packs) fits every part.
     """
-    return _marked(latent, refuse_mixed(part, latent.get(GENERATION), what))
+    generation = refuse_mixed(part, latent.get(GENERATION), what)
+    named = generation_by_name(part.path.name)
+    if named is not None and len(possible(part.generation)) > 1 and named not in possible(generation):
+        warn_user(f"{part.path.name}: by its name of LTX-{named}, used with LTX-{generation}; check that it is right")
+    return _marked(latent, generation)
 
 
 def of_latent(latent: Latent, other: Latent, what: str) -> Latent:

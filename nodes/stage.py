@@ -101,8 +101,8 @@ class _LastGood:
 
 
 def warn_of_guided_distilled(guider: Guider) -> None:
-    """A word where text guidance is asked of a checkpoint that calls itself distilled. Files do not always tell."""
-    if "distilled" not in guider.model.path.name.lower():
+    """A word where text guidance is asked of a model that its loader took for a distilled one."""
+    if guider.model.training != "distilled":
         return
     scales = [parameters.cfg for own in guider.guidance.present() for parameters in own.sets()]
     if any(scale > 1 for scale in scales):

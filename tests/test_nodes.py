@@ -211,7 +211,8 @@ def test_bad_sigmas_are_one_line(values: str) -> None:
 def test_guidance_on_a_distilled_model_is_warned_of(
     parts: Any, latent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    renamed = replace(parts[0], path=parts[0].path.with_name("ltx-2.3-22b-distilled.safetensors"))
+    path = parts[0].path.with_name("ltx-2.3-22b-distilled.safetensors")
+    renamed = replace(parts[0], path=path, training="distilled")
     _sample((renamed, *parts[1:]), latent, cfg=3.0)
     assert "ltx-2.3-22b-distilled.safetensors is distilled, which needs no guidance, and cfg is 3" in (
         capsys.readouterr().err
