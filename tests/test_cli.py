@@ -185,5 +185,5 @@ def test_the_commands_are_a_frozen_surface(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out
-    for command in ("generate", "run", "workflows", "inspect", "conformance", "bench", "train", "reproduce"):
+    for command in ("generate", "run", "workflows", "inspect", "doctor", "conformance", "bench", "train", "reproduce"):
         assert f"\n    {command}" in out

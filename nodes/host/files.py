@@ -52,7 +52,7 @@ def check_role(role: str) -> None:
 def list_models(role: str, folders: Iterable[Path]) -> list[str]:
     """Sorted relative names (with `/`) of the model files below `folders` and of the embedded ones of this role."""
     check_role(role)
-    names = {name for folder in folders for name in _model_names(folder)}
+    names = {name for folder in folders for name in model_names(folder)}
     return sorted(names | set(_embedded(role)))
 
 
@@ -109,7 +109,8 @@ def next_output(
     return OutputFile(path=target / filename, filename=filename, subfolder=subfolder.replace("\\", "/"), type=type)
 
 
-def _model_names(folder: Path) -> Iterable[str]:
+def model_names(folder: Path) -> Iterable[str]:
+    """Relative names (with `/`) of the model files below a folder; none where there is no such folder."""
     for parent, directories, files in os.walk(folder, followlinks=True):
         directories[:] = [name for name in directories if not name.startswith(".")]  # .git, download caches
         for name in files:
@@ -119,7 +120,7 @@ def _model_names(folder: Path) -> Iterable[str]:
 
 def _embedded(role: str) -> dict[str, Path]:
     """Files of the package itself: `assets/<role>/`, and for whole checkpoints also `assets/`."""
-    found = {name: ASSETS / role / name for name in _model_names(ASSETS / role)}
+    found = {name: ASSETS / role / name for name in model_names(ASSETS / role)}
     if role == "checkpoints" and ASSETS.is_dir():
         found |= {path.name: path for path in ASSETS.iterdir() if path.suffix in MODEL_SUFFIXES}
     return found
