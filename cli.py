@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, inspect, reproduce
+from .commands import doctor, download, inspect, reproduce
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
 
 DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_WORKFLOW = "text_to_av"
-MODULES: dict[str, Any] = {"inspect": inspect, "doctor": doctor, "reproduce": reproduce}
+MODULES: dict[str, Any] = {"inspect": inspect, "doctor": doctor, "download": download, "reproduce": reproduce}
 Commands = Any  # argparse names the type of its sub-commands only privately
 
 

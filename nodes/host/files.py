@@ -72,6 +72,13 @@ def missing_model(role: str, name: str, folders: Sequence[Path]) -> ValueError:
     return ValueError(f"{role}: expected {what}, found {name!r}; put the file into one of: {places}")
 
 
+def first_folder(role: str, folders: Sequence[Path]) -> Path:
+    """ValueError where there is none."""
+    if not folders:
+        raise ValueError(f"{role}: expected a folder for models of this role, found none set; add one")
+    return folders[0]
+
+
 def inside(folder: Path, name: str) -> Path | None:
     """`folder/name` if that is a file and the name does not lead out of the folder, else None."""
     path = Path(os.path.normpath(folder / name))

@@ -101,3 +101,10 @@ def test_warnings_reach_the_user(
 ) -> None:
     side[0].warn_user("slow disk")
     assert "slow disk" in capsys.readouterr().err + caplog.text
+
+
+def test_new_models_go_into_the_first_folder(side: tuple[Any, Path]) -> None:
+    api, folder = side
+    assert api.model_folder("loras") == folder / "models" / "loras"
+    with pytest.raises(ValueError, match="model role: expected one of"):
+        api.model_folder("lora")
