@@ -46,6 +46,24 @@ def test_missing_models(side: tuple[Any, Path], model: Path, name: str) -> None:
         side[0].model_path("loras", name)
 
 
+@pytest.mark.parametrize("name", ["../../secret", "x/../../../secret", "./.././../secret", "../input/../../secret"])
+def test_names_that_lead_out_are_refused_whatever_lies_there(side: tuple[Any, Path], name: str) -> None:
+    api, folder = side
+    (folder / "models" / "vae").mkdir(parents=True, exist_ok=True)
+    secrets = [place / f"secret{suffix}" for place in (folder, folder.parent) for suffix in (".safetensors", ".png")]
+    for secret in secrets:
+        secret.touch()
+    try:
+        with pytest.raises(ValueError, match="vae: expected .* found .*; put the file into one of"):
+            api.model_path("vae", f"{name}.safetensors")
+        for where in ("", " [output]", " [temp]"):
+            with pytest.raises(ValueError, match="input file: expected a file in"):
+                api.input_file(f"{name}.png{where}")
+    finally:
+        for secret in secrets:
+            secret.unlink()
+
+
 def test_unknown_role(side: tuple[Any, Path]) -> None:
     with pytest.raises(ValueError, match="model role: expected one of checkpoints, .* found 'lora'"):
         side[0].model_files("lora")
