@@ -22,7 +22,8 @@ from .detection import detect_checkpoint
 from .encoder_files import EncoderFiles, find_encoder
 from .gemma_config import gemma3_config, gemma4_config
 from .generations import version_numbers
-from .quantisation.weights import assemble_plain, plain_weights
+from .quantisation.weights import plain_weights
+from .stored import assemble_kept
 from .text_conditioning import ConditioningCache, TextConditioning
 from .text_projection import (
     Modality,
@@ -36,6 +37,7 @@ from .text_projection import (
 from .tokenizer import PromptTokenizer
 
 ENCODER_2_5 = "gemma4-12b-ltx-v1"
+LAYERS = "layers."
 MODALITIES: tuple[Modality, ...] = ("video", "audio")
 DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
 
@@ -118,7 +120,8 @@ def load_text_encoder(
     encoder_path: a Hugging Face folder (or one above it), a single file, or None when `checkpoint` holds the encoder
     itself. extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
     shared by several encoders or by one that is loaded again; None: one of its own.
-    Quantised weights become plain ones here, in the dtype of the plain weights beside them.
+    Quantised linear layers keep their weights in stored form and dequantise them in each call, where `operations` are
+    torch's; embedding and projection, and everything in a host's layers, become plain.
     Raises CheckpointError, one line, for missing or incomplete files and for an encoder that the checkpoint was not
     trained with.
     """
@@ -152,9 +155,11 @@ def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operat
     by_file = [
         (file, {n: key for n, (owner, key) in encoder.tensors.items() if owner is file}) for file in encoder.files
     ]
-    return assemble_plain(
-        lambda: network(config, operations=operations),
+    return assemble_kept(
+        lambda chosen: network(config, operations=chosen),
         [plain_weights(file, tensors) for file, tensors in by_file],
+        operations=operations,
+        below=LAYERS,
         what="text encoder",
     )
 

@@ -13,6 +13,7 @@ from .assemble import strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
 from .generations import version_numbers
 from .quantisation.weights import Weights, assemble_plain, plain_weights
+from .stored import assemble_kept
 
 Modality = Literal["video", "audio"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -55,6 +56,7 @@ def load_projection(
             f"states of {hidden_size} ({config.flat_size}); use the encoder of that model (Gemma 12B: 49 of 3840)"
         )
     kind = SharedProjection if config.audio_features is None else SeparateProjection
+    # Plain even from a quantised file: it is computed in columns, and as a whole in each call it would take 3 GB.
     return assemble_plain(lambda: kind(config, operations=operations), [part], what="text projection")
 
 
@@ -67,7 +69,13 @@ def load_connector(
     """
     part = find_connector(files, modality)
     config = connector_config(transformer_config(files), part.shapes, modality)
-    return assemble_plain(lambda: Connector(config, operations=operations), [part], what=f"{modality} connector")
+    return assemble_kept(
+        lambda chosen: Connector(config, operations=chosen),
+        [part],
+        operations=operations,
+        below="",
+        what=f"{modality} connector",
+    )
 
 
 def find_projection(files: Sequence[Checkpoint]) -> Weights:

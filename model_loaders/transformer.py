@@ -71,7 +71,7 @@ def load_transformer(checkpoint: Checkpoint, *, operations: Operations = torch_o
         shapes[KEYFRAMES] = (1, *shapes[KEYFRAMES])
     refuse_mismatch(network, shapes, checkpoint, "transformer")
     if weights.is_quantised:
-        return assign_stored(network, weights, shapes, below=BLOCK)
+        return assign_stored(network, [weights], shapes, below=BLOCK)
     loaded = checkpoint.load(list(weights.tensors.values()))
     return assign(network, {name: loaded[key].reshape(shapes[name]) for name, key in weights.tensors.items()})
 
