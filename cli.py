@@ -9,18 +9,24 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import credentials, reproduce
+from .commands import doctor, download, inspect, reproduce, sign, verify
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
 
 DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_WORKFLOW = "text_to_av"
+MODULES: dict[str, Any] = {
+    "inspect": inspect,
+    "doctor": doctor,
+    "download": download,
+    "reproduce": reproduce,
+    "sign": sign,
+    "verify": verify,
+}
 Commands = Any  # argparse names the type of its sub-commands only privately
 
 
@@ -34,12 +40,11 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_generate(commands, argv)
     _add_run(commands, argv)
     _add_workflows(commands)
-    _add_inspect(commands)
+    for name, module in MODULES.items():
+        _add_module(commands, name, module)
     _add_conformance(commands)
     _add_bench(commands)
     _add_train(commands)
-    for module in (reproduce, credentials):
-        module.add_commands(partial(_add, commands))
     return root
 
 
@@ -110,6 +115,12 @@ def _add(commands: Commands, name: str, help: str) -> argparse.ArgumentParser:
         name, help=help, description=help, allow_abbrev=False, formatter_class=_Help
     )
     return command
+
+
+def _add_module(commands: Commands, name: str, module: Any) -> None:
+    command = _add(commands, name, module.HELP)
+    module.add(command)
+    command.set_defaults(run=module.run)
 
 
 # generate and run
@@ -244,58 +255,6 @@ def _workflows(arguments: argparse.Namespace) -> int:
         print(name)
         for option, value in options.items():
             print(f"  --{option:<14} {value}")
-    return DONE
-
-
-# inspect
-
-
-def _add_inspect(commands: Commands) -> None:
-    command = _add(commands, "inspect", "show what a model file, or a published model, is made of")
-    command.add_argument("files", nargs="*", metavar="FILE", help="a model file, or a folder with its shards")
-    command.add_argument("--config", metavar="NAME", help="a published model, for instance ltx-2.3-22b")
-    command.add_argument("--hash", action="store_true", help="sha256 of each file; reads all of it")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=_inspect)
-
-
-def _inspect(arguments: argparse.Namespace) -> int:
-    if bool(arguments.files) == bool(arguments.config):
-        raise ValueError("inspect: expected either files or --config NAME; see 'openltx inspect --help'")
-    return _inspect_published(arguments) if arguments.config else _inspect_files(arguments)
-
-
-def _inspect_files(arguments: argparse.Namespace) -> int:
-    """One report a file; a file that is none costs one line and the exit code, not the other reports."""
-    from .model_loaders.inspect import inspect_file
-
-    rows: list[dict[str, Any]] = []
-    for file in arguments.files:
-        try:
-            report = inspect_file(file, sha256=arguments.hash)
-        except ValueError as error:
-            rows.append({"path": file, "error": str(error)})
-            print(f"openltx: {error}", file=sys.stderr)
-            continue
-        rows.append(report.as_json())
-        if not arguments.json:
-            print("\n".join(report.lines()))
-    if arguments.json:
-        print(json.dumps({"files": rows}))
-    return USERS if any("error" in row for row in rows) else DONE
-
-
-def _inspect_published(arguments: argparse.Namespace) -> int:
-    from .model_loaders.inspect import structure
-
-    rows = structure(arguments.config)
-    if arguments.json:
-        print(json.dumps({"model": arguments.config, "components": [asdict(row) for row in rows]}))
-        return DONE
-    print(f"{'component':<24}{'tensors':>9}{'parameters':>18}{'bf16, GB':>10}")
-    for row in rows:
-        grouped = f"{row.parameters:,}".replace(",", " ")
-        print(f"{row.component:<24}{row.tensors:>9}{grouped:>18}{row.parameters * 2 / 1e9:>10.2f}")
     return DONE
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-SAME, OTHER = 0, 1
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,24 +77,3 @@ def _json(path: Path, text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected JSON objects in its tags, found {text[:40]!r}")
     return content
-
-
-def add_commands(add: Callable[[str, str], argparse.ArgumentParser]) -> None:
-    """The command; `add` makes one of a name and a line of help."""
-    command = add("reproduce", "run again what made a file, and compare")
-    command.add_argument("file", metavar="FILE", help="a file that openltx or one of its nodes saved")
-    command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
-    command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=_run)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    found = reproduce(Path(arguments.file), models=arguments.models, device=arguments.device)
-    if arguments.json:
-        print(json.dumps(asdict(found)))
-        return SAME if found.same else OTHER
-    latents = {True: "the same latents, ", False: "other latents, ", None: ""}[found.same_latents]
-    print(latents + ("the same frames and samples" if found.same else "other frames or samples"))
-    print("\n".join(f"  {line}" for line in found.differences) or "  same versions, machine, settings and models")
-    return SAME if found.same else OTHER

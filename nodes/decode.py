@@ -10,6 +10,7 @@ from ..model_loaders.parts import AudioPart, VideoPart
 from ..networks.audio_vae import decode_audio
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
+from .generations import of_part
 from .host.api import compute_device, io, progress, warn_user
 from .latents import Latent, audio_of, video_of
 from .made import MADE, made_of, part_step, with_steps
@@ -34,7 +35,7 @@ class DecodeVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
-        video = video_of(latent)
+        video = video_of(of_part(latent, video_vae))
         decoder = video_vae.decoder.on(compute_device())
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []
@@ -66,9 +67,9 @@ class DecodeKeyframes(io.ComfyNode):
     def execute(cls, video_vae: VideoPart, keyframes: Latent | None) -> io.NodeOutput:
         if keyframes is None:
             raise ValueError("keyframes: expected generated keyframes, found none; add slots to the stage's latent")
-        device = compute_device()
+        video, device = video_of(of_part(keyframes, video_vae, "keyframes")), compute_device()
         decoder = video_vae.decoder.on(device)
-        frames = torch.split(video_of(keyframes)[:1].to(device), 1, dim=2)
+        frames = torch.split(video[:1].to(device), 1, dim=2)
         images = torch.cat([to_images(decoder.decode(frame))[0].cpu() for frame in frames])
         return io.NodeOutput(_checked(images, video_vae, keyframes))
 
@@ -92,7 +93,7 @@ class DecodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_vae: AudioPart, latent: Latent) -> io.NodeOutput:
-        audio = audio_of(latent)
+        audio = audio_of(of_part(latent, audio_vae))
         device = compute_device()
         decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
         waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device))

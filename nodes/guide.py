@@ -21,7 +21,7 @@ from ..samplers.guidance import (
 )
 from ..samplers.streams import Streams
 from ..samplers.tiling import TilePlan
-from .conditioning import Conditioning
+from .conditioning import Conditioning, refuse_other_text
 from .host.api import io
 
 TEXT_RULES: dict[str, TextRule] = {
@@ -50,6 +50,10 @@ class Guider:
     guidance: Streams[GuidanceAt]
     tiles: TilePlan = TilePlan()
     mask_rule: Literal["official", "community"] = "official"
+
+    def __post_init__(self) -> None:
+        refuse_other_text(self.positive, self.model, "positive")
+        refuse_other_text(self.negative, self.model, "negative")
 
 
 class StreamGuidance(io.ComfyNode):

@@ -22,6 +22,7 @@ from ..samplers.conditioning import (
 )
 from ..samplers.shapes import SCALE, VideoGrid, even_keyframes, pixel_frames, snap_frames
 from .encode import clip_frames, encode_frames, encode_pixels
+from .generations import of_latent, of_part
 from .host.api import io
 from .latents import WINDOW, Latent, keyframes_of, layout_of, pixel_size, video_of, with_video_item
 from .mask_items import fitted_mask
@@ -73,6 +74,7 @@ class ConditionImage(io.ComfyNode):
     def execute(
         cls, latent: Latent, video_vae: VideoPart, image: Tensor, frame: int, strength: float, placement: str, crf: int
     ) -> io.NodeOutput:
+        latent = of_part(latent, video_vae)
         layout, size = layout_of(latent), pixel_size(latent)
         window = latent.get(WINDOW)
         if window is not None:
@@ -142,8 +144,10 @@ class ConditionReference(io.ComfyNode):
         factors, seen = ReferenceFactors(space=space_factor, time=time_factor), float(attention)
         if reference is not None:
             refuse_mask_of_latent(mask)
+            latent = of_latent(latent, reference, "reference")
             content, weights = video_of(reference), None
         else:
+            latent = latent if video_vae is None else of_part(latent, video_vae)
             content, weights = _encoded_reference(latent, factors, video_vae, images, mask)
         item = ReferenceVideo(
             latent=content, factors=factors, strength=strength, attention=seen if weights is None else weights * seen
@@ -208,6 +212,7 @@ class ConditionSlots(io.ComfyNode):
     def execute(cls, latent: Latent, frames: str, count: int, seeds: Latent | None = None) -> io.NodeOutput:
         layout = layout_of(latent)
         if seeds is not None:
+            latent = of_latent(latent, seeds, "seeds")
             named = keyframes_of(seeds)
         elif frames.strip():
             named = tuple(slot_frames(_integers(frames), layout.frames))

@@ -26,6 +26,7 @@ from ..samplers.shapes import (
 )
 from ..samplers.state import AudioLayout, VideoLayout
 from ..samplers.streams import Streams
+from .generations import of_part
 from .host.api import NestedTensor, io, warn_user
 
 FRAME_RATE = "frame_rate"
@@ -121,7 +122,8 @@ class EmptyAVLatent(io.ComfyNode):
             video=None if streams == AUDIO_ONLY else torch.zeros(1, *_video_shape(model, frames, height, width)),
             audio=None if streams == VIDEO_ONLY else torch.zeros(1, *_audio_shape(model, frames, frame_rate)),
         )
-        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: frame_rate}, frame_rate, frames)
+        latent = of_part({"samples": joined(pair), FRAME_RATE: frame_rate}, model)
+        return io.NodeOutput(latent, frame_rate, frames)
 
 
 def _video_shape(model: DiffusionModel, frames: int, height: int, width: int) -> tuple[int, ...]:

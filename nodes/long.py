@@ -10,6 +10,7 @@ from ..model_loaders.parts import TextPart
 from ..samplers.long_video import NOTHING, Handover, LongClip, Segment, SegmentItems, plan_segments
 from ..samplers.streams import Streams
 from .conditioning import Conditioning, EncodePrompt
+from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, ITEMS, Latent, frame_rate_of, items_of, joined, layout_of, members
@@ -148,7 +149,7 @@ class SampleLong(io.ComfyNode):
 
         def sample(segment: Segment, start: Streams[Tensor], items: Streams[SegmentItems]) -> Streams[Tensor]:
             check_interrupted()
-            part = {"samples": joined(start), FRAME_RATE: clip.layout.fps, ITEMS: items}
+            part = {**generation_of(latent), "samples": joined(start), FRAME_RATE: clip.layout.fps, ITEMS: items}
             own_noise, own_guider = segment_noise(seeds, segment), with_prompt(guider, prompts, segment.index)
             finished, _ = run_stage(own_noise, own_guider, sampler, sigmas, part)
             steps.extend(made_of(finished))
@@ -202,6 +203,7 @@ def segment_noise(noise: SeededNoise, segment: Segment) -> SeededNoise:
 
 def fitting_beginning(beginning: Latent, whole: Latent) -> Streams[Tensor]:
     """The latents of a clip that is continued; ValueError where it is of another size, rate or kind."""
+    of_latent(whole, beginning, "beginning")
     found, expected = members(beginning), members(whole)
 
     def described(pair: Streams[Tensor]) -> str:

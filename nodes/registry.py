@@ -5,6 +5,7 @@ from __future__ import annotations
 from .clip import LoadClip
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
+from .download import Download
 from .encode import ClipSize, EncodeAudio, EncodeVideo
 from .given_items import FreezeStream, GivenAudio, GivenVideo, ReferenceVoice
 from .guide import MultimodalGuider, PresetGuider, StreamGuidance
@@ -29,7 +30,7 @@ from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, InspectFile, LoadClip),
+    *(LoadLora, InspectFile, Download, LoadClip),
     *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),

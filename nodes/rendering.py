@@ -10,6 +10,7 @@ from torch import Tensor
 from ..samplers.conditioning import Keyframe, KeyframeSlots
 from ..samplers.dfr import TemporalTile, dfr_canvas, dfr_stitch, dfr_tiles, nearest_latent_frame
 from ..samplers.shapes import nearest_frames, pixel_frames
+from .generations import generation_of, of_latent
 from .host.api import io
 from .latents import (
     FRAME_RATE,
@@ -79,6 +80,7 @@ class RenderTile(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: Latent, keyframes: Latent, index: int, tiles: int) -> io.NodeOutput:
+        latent = of_latent(latent, keyframes, "keyframes")
         video = video_of(latent)
         frames, former = pixel_frames(video.shape[2]), int(keyframes[KEYFRAME_CLIP])
         factor = (frames - 1) // (former - 1)
@@ -93,7 +95,7 @@ class RenderTile(io.ComfyNode):
         part = video[:, :, plan[index].first_latent : plan[index].end_latent]
         rate = min(frame_rate_of(latent), POSITION_RATE)
         steps = merged_steps(made_of(latent), made_of(keyframes))
-        return io.NodeOutput({"samples": part, FRAME_RATE: rate, WINDOW: window, MADE: steps})
+        return io.NodeOutput({**generation_of(latent), "samples": part, FRAME_RATE: rate, WINDOW: window, MADE: steps})
 
 
 class RenderKeyframes(io.ComfyNode):
@@ -166,6 +168,10 @@ class StitchTiles(io.ComfyNode):
         parts, made = list(tiles.values()), list(keyframes.values())
         windows = [window_of(part) for part in parts]
         _refuse_gaps([window.tile for window in windows], len(made))
+        whole = parts[0]
+        for part in (*parts[1:], *made):
+            whole = of_latent(whole, part, "tiles")
+        generation = generation_of(whole)
         latent = dfr_stitch([window.tile for window in windows], [video_of(part) for part in parts])
         known = dict(zip(windows[0].known, torch.split(windows[0].keyframes, 1, dim=2), strict=True))
         for window, new in zip(windows, made, strict=True):
@@ -174,13 +180,14 @@ class StitchTiles(io.ComfyNode):
         merged = dict(sorted(known.items()))
         steps = merged_steps(*map(made_of, (*parts, *made)))
         frames = {
+            **generation,
             "samples": torch.cat(list(merged.values()), dim=2),
             FRAME_RATE: frame_rate,
             KEYFRAMES: list(merged),
             KEYFRAME_CLIP: pixel_frames(latent.shape[2]),
             MADE: steps,
         }
-        return io.NodeOutput({"samples": latent, FRAME_RATE: frame_rate, MADE: steps}, frames)
+        return io.NodeOutput({**generation, "samples": latent, FRAME_RATE: frame_rate, MADE: steps}, frames)
 
 
 class TrimVideo(io.ComfyNode):

@@ -22,6 +22,7 @@ from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
 from .conditioning import contexts_of
+from .generations import generation_of, of_part
 from .guide import Guider
 from .host.api import compute_device, output_file, progress, warn_user
 from .latents import (
@@ -53,7 +54,7 @@ def run_stage(
 
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
     """
-    sigmas = check_sigmas(sigmas)
+    latent, sigmas = of_part(latent, guider.model), check_sigmas(sigmas)
     refuse_other_duration(latent)
     warn_of_guided_distilled(guider)
     states = stage_states(latent, guider.model, compute_device())
@@ -104,8 +105,8 @@ class _LastGood:
 
 
 def warn_of_guided_distilled(guider: Guider) -> None:
-    """A word where text guidance is asked of a checkpoint that calls itself distilled. Files do not always tell."""
-    if "distilled" not in guider.model.path.name.lower():
+    """A word where text guidance is asked of a model that its loader took for a distilled one."""
+    if guider.model.training != "distilled":
         return
     scales = [parameters.cfg for own in guider.guidance.present() for parameters in own.sets()]
     if any(scale > 1 for scale in scales):
@@ -153,6 +154,7 @@ def _keyframes(latent: Latent, video: StageResult | None) -> Latent | None:
         return None
     slots = next(item for item in items_of(latent).video or () if isinstance(item, KeyframeSlots))
     return {
+        **generation_of(latent),
         "samples": video.slots.float().cpu(),
         FRAME_RATE: frame_rate_of(latent),
         KEYFRAMES: list(slots.positions),

@@ -13,6 +13,7 @@ from ..samplers.long_video import Sound
 from ..samplers.shapes import VideoGrid
 from ..samplers.streams import Streams
 from ..samplers.tiling import AxisTiles, Tile, TilePlan, affordable_plan, blend_tiles, fitted_plan
+from .generations import generation_of
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, ITEMS, Latent, items_of, joined, layout_of, members, video_of
@@ -193,7 +194,7 @@ def tile_latent(latent: Latent, tile: Tile) -> Latent:
         audio_items = (GivenStream(latent=sound),)
     cut = Streams(video=tile.cut(video_of(latent)), audio=sound)
     items = Streams(video=tuple(cut_video_items(items_of(latent).video or (), tile, layout)), audio=audio_items)
-    return {"samples": joined(cut), FRAME_RATE: layout.fps, ITEMS: items}
+    return {**generation_of(latent), "samples": joined(cut), FRAME_RATE: layout.fps, ITEMS: items}
 
 
 def plan_text(plan: TilePlan, grid: VideoGrid) -> str:

@@ -11,11 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from openltx.media.images import prepare_image
-from openltx.nodes.conditioning import GENERATION, EncodePrompt, contexts_of
+from openltx.nodes.conditioning import EncodePrompt, contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from openltx.nodes.encode import EncodeAudio
+from openltx.nodes.generations import GENERATION
 from openltx.nodes.given_items import GivenAudio, GivenVideo, ReferenceVoice
-from openltx.nodes.guide import preset_guidance
+from openltx.nodes.guide import NO_GUIDANCE, Guider, preset_guidance
 from openltx.nodes.host.api import NestedTensor, io
 from openltx.nodes.host.standalone.settings import Settings, use
 from openltx.nodes.image_items import ConditionImage, ConditionReference, ConditionSlots, _prepared
@@ -85,7 +86,7 @@ def test_conditioning_of_another_model_is_refused(parts: Any) -> None:
     assert contexts.video is not None
     assert contexts.video.shape[-1] == 128
     with pytest.raises(ValueError, match=r"positive: expected LTX-2\.3 .* found LTX-2"):
-        contexts_of([[own[0][0], {GENERATION: "2"}]], model, "positive")
+        Guider(model=model, positive=[[own[0][0], {GENERATION: "2"}]], guidance=NO_GUIDANCE)
     with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64 .* found 77"):
         contexts_of([[torch.zeros(1, 4, 77), {}]], model, "negative")
     with pytest.raises(ValueError, match="one conditioning entry, found 2"):
@@ -211,7 +212,8 @@ def test_bad_sigmas_are_one_line(values: str) -> None:
 def test_guidance_on_a_distilled_model_is_warned_of(
     parts: Any, latent: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    renamed = replace(parts[0], path=parts[0].path.with_name("ltx-2.3-22b-distilled.safetensors"))
+    path = parts[0].path.with_name("ltx-2.3-22b-distilled.safetensors")
+    renamed = replace(parts[0], path=path, training="distilled")
     _sample((renamed, *parts[1:]), latent, cfg=3.0)
     assert "ltx-2.3-22b-distilled.safetensors is distilled, which needs no guidance, and cfg is 3" in (
         capsys.readouterr().err

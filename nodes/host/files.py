@@ -52,7 +52,7 @@ def check_role(role: str) -> None:
 def list_models(role: str, folders: Iterable[Path]) -> list[str]:
     """Sorted relative names (with `/`) of the model files below `folders` and of the embedded ones of this role."""
     check_role(role)
-    names = {name for folder in folders for name in _model_names(folder)}
+    names = {name for folder in folders for name in model_names(folder)}
     return sorted(names | set(_embedded(role)))
 
 
@@ -70,6 +70,13 @@ def missing_model(role: str, name: str, folders: Sequence[Path]) -> ValueError:
     places = ", ".join(str(folder) for folder in folders) or "no folder is set for this role"
     what = f"a {' or '.join(MODEL_SUFFIXES)} file" if not name.endswith(MODEL_SUFFIXES) else "a file that exists"
     return ValueError(f"{role}: expected {what}, found {name!r}; put the file into one of: {places}")
+
+
+def first_folder(role: str, folders: Sequence[Path]) -> Path:
+    """ValueError where there is none."""
+    if not folders:
+        raise ValueError(f"{role}: expected a folder for models of this role, found none set; add one")
+    return folders[0]
 
 
 def inside(folder: Path, name: str, *, folders: bool = False) -> Path | None:
@@ -120,7 +127,8 @@ def next_output(
     return OutputFile(path=target / filename, filename=filename, subfolder=subfolder.replace("\\", "/"), type=type)
 
 
-def _model_names(folder: Path) -> Iterable[str]:
+def model_names(folder: Path) -> Iterable[str]:
+    """Relative names (with `/`) of the model files below a folder; none where there is no such folder."""
     for parent, directories, files in os.walk(folder, followlinks=True):
         directories[:] = [name for name in directories if not name.startswith(".")]  # .git, download caches
         for name in files:
@@ -130,7 +138,7 @@ def _model_names(folder: Path) -> Iterable[str]:
 
 def _embedded(role: str) -> dict[str, Path]:
     """Files of the package itself: `assets/<role>/`, and for whole checkpoints also `assets/`."""
-    found = {name: ASSETS / role / name for name in _model_names(ASSETS / role)}
+    found = {name: ASSETS / role / name for name in model_names(ASSETS / role)}
     if role == "checkpoints" and ASSETS.is_dir():
         found |= {path.name: path for path in ASSETS.iterdir() if path.suffix in MODEL_SUFFIXES}
     return found

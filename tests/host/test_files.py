@@ -59,6 +59,24 @@ def test_missing_models(side: tuple[Any, Path], model: Path, name: str) -> None:
         side[0].model_path("loras", name)
 
 
+@pytest.mark.parametrize("name", ["../../secret", "x/../../../secret", "./.././../secret", "../input/../../secret"])
+def test_names_that_lead_out_are_refused_whatever_lies_there(side: tuple[Any, Path], name: str) -> None:
+    api, folder = side
+    (folder / "models" / "vae").mkdir(parents=True, exist_ok=True)
+    secrets = [place / f"secret{suffix}" for place in (folder, folder.parent) for suffix in (".safetensors", ".png")]
+    for secret in secrets:
+        secret.touch()
+    try:
+        with pytest.raises(ValueError, match="vae: expected .* found .*; put the file into one of"):
+            api.model_path("vae", f"{name}.safetensors")
+        for where in ("", " [output]", " [temp]"):
+            with pytest.raises(ValueError, match="input file: expected a file in"):
+                api.input_file(f"{name}.png{where}")
+    finally:
+        for secret in secrets:
+            secret.unlink()
+
+
 def test_unknown_role(side: tuple[Any, Path]) -> None:
     with pytest.raises(ValueError, match="model role: expected one of checkpoints, .* found 'lora'"):
         side[0].model_files("lora")
@@ -114,3 +132,10 @@ def test_warnings_reach_the_user(
 ) -> None:
     side[0].warn_user("slow disk")
     assert "slow disk" in capsys.readouterr().err + caplog.text
+
+
+def test_new_models_go_into_the_first_folder(side: tuple[Any, Path]) -> None:
+    api, folder = side
+    assert api.model_folder("loras") == folder / "models" / "loras"
+    with pytest.raises(ValueError, match="model role: expected one of"):
+        api.model_folder("lora")

@@ -35,6 +35,7 @@ __all__ = [
     "io",
     "metadata_wanted",
     "model_files",
+    "model_folder",
     "model_path",
     "output_file",
     "progress",
@@ -147,6 +148,11 @@ def model_path(role: str, name: str) -> Path:
     if found is None:
         raise files.missing_model(role, name, folders)
     return found
+
+
+def model_folder(role: str) -> Path:
+    """Where new models of a role go: ComfyUI's first folder for it. Raises ValueError for a role without one."""
+    return files.first_folder(role, _model_folders(role))
 
 
 def _model_folders(role: str) -> Sequence[Path]:

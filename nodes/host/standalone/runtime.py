@@ -193,6 +193,11 @@ def model_path(role: str, name: str) -> Path:
     return found
 
 
+def model_folder(role: str) -> Path:
+    """Where new models of a role go. Raises ValueError for a role without a folder."""
+    return files.first_folder(role, _model_folders(role))
+
+
 class FileOptions(list[str]):
     """A combo's file names; `hint` tells in a refusal what else is allowed and where files belong."""
 
