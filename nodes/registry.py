@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .clips import CompositeClip, CropClip, HDRToLinear, InpaintClip, OutpaintClip, PadClip, StillClip
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from .encode import ClipSize, EncodeAudio, EncodeVideo
@@ -17,6 +18,7 @@ from .long import EncodePrompts, SampleLong
 from .lora import LoadLora
 from .mask_items import ConditionInpaint, ConditionRetake
 from .noise import NextNoise, Noise
+from .recipe import Recipe
 from .rendering import RenderCanvas, RenderKeyframes, RenderTile, StitchTiles, TrimAudio, TrimVideo
 from .rules import Sampler
 from .sample import Sample, SampleStage
@@ -34,9 +36,10 @@ NODES: list[type[io.ComfyNode]] = [
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
     *(Noise, NextNoise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
-    *(Sample, SampleStage),
+    *(Sample, SampleStage, Recipe),
     *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule),
     *(EncodePrompts, SampleLong),
+    *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip, HDRToLinear),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
 ]
