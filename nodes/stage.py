@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
@@ -23,7 +21,8 @@ from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
 from .conditioning import contexts_of
 from .guide import Guider
-from .host.api import compute_device, output_file, progress, warn_user
+from .host.api import compute_device, progress, warn_user
+from .last_good import LastGood
 from .latents import (
     FRAME_RATE,
     ITEMS,
@@ -54,6 +53,7 @@ def run_stage(
     """
     sigmas = check_sigmas(sigmas)
     refuse_other_duration(latent)
+    refuse_unfit(latent, guider.model)
     warn_of_guided_distilled(guider)
     states = stage_states(latent, guider.model, compute_device())
     start, denoiser = MASK_RULES[guider.mask_rule]
@@ -71,32 +71,32 @@ def run_stage(
     def finish(denoised: Streams[Tensor]) -> tuple[Latent, Latent | None]:
         return _finished(latent, denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)), states))
 
-    with _LastGood(len(sigmas) - 1, finish) as steps:
-        denoised = rule.run(denoise, states, sigmas, noise, steps)
+    bar = progress(len(sigmas) - 1)
+    with LastGood(latent, lambda tokens: finish(tokens)[0]) as good:
+
+        def stepped(report: StepReport) -> None:
+            good(report)
+            bar.update_absolute(report.index + 1, report.total)
+
+        denoised = rule.run(denoise, states, sigmas, noise, stepped)
     return finish(denoised)
 
 
-class _LastGood:
-    """Reports steps; where one gives NaN, leaves the prediction before it on disk (the error names the file)."""
-
-    def __init__(self, steps: int, finish: Callable[[Streams[Tensor]], tuple[Latent, Latent | None]]) -> None:
-        self._bar, self._finish = progress(steps), finish
-        self._x0: Streams[Tensor] | None = None
-
-    def __enter__(self) -> _LastGood:
-        return self
-
-    def __call__(self, report: StepReport) -> None:
-        self._x0 = report.x0
-        self._bar.update_absolute(report.index + 1, report.total)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, FloatingPointError) or self._x0 is None:
-            return
-        pair = members(self._finish(self._x0)[0])
-        file = output_file("last_good_latent", ".safetensors")
-        save_file({name: value.contiguous() for name, value in vars(pair).items() if value is not None}, file.path)
-        raise FloatingPointError(f"{error}; the latent of the step before is in {file.path}") from error
+def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:
+    """ValueError for a LATENT that was not made for this model, or that holds NaN or infinity before any step."""
+    channels = Streams(video=model.video_channels, audio=model.audio_channels)
+    for name, member in vars(members(latent)).items():
+        expected = getattr(channels, name)
+        if member is None:
+            continue
+        if member.shape[1] != expected:
+            wanted = f"{expected} {name} channels" if expected else f"no {name}"
+            raise ValueError(
+                f"latent: expected {wanted}, as {model.path.name} has, found {member.shape[1]}; it belongs to another "
+                "model: start from Empty AV Latent (LTX)"
+            )
+        if not bool(member.isfinite().all()):
+            raise ValueError(f"latent: expected finite numbers, found NaN or infinity in the {name}; make it anew")
 
 
 def warn_of_guided_distilled(guider: Guider) -> None:

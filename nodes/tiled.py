@@ -135,7 +135,11 @@ class SampleTiles(io.ComfyNode):
         for index, tile in enumerate(tiles):
             check_interrupted()
             own_noise = SeededNoise(seeds.seed + index)
-            parts.append(video_of(run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))[0]))
+            try:
+                made, _ = run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))
+            except FloatingPointError as error:
+                raise FloatingPointError(f"tile {index + 1} of {len(tiles)}: {error}") from error
+            parts.append(video_of(made))
         pair = Streams(video=blend_tiles(tiles, parts), audio=members(latent).audio)
         rest = {key: value for key, value in latent.items() if key != ITEMS}
         return io.NodeOutput({**rest, "samples": joined(pair)})

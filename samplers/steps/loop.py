@@ -53,7 +53,9 @@ def report(callback: StepCallback | None, index: int, total: int, sigma: Tensor,
 
 
 def refuse_non_finite(denoised: Denoised, index: int, total: int) -> None:
-    for name, tensor in (("video", denoised.x0.video), ("audio", denoised.x0.audio)):
+    """FloatingPointError, naming the step, for NaN or infinity in what a step is made from."""
+    predictions = [denoised.x0] if denoised.unconditioned is None else [denoised.x0, denoised.unconditioned]
+    for name, tensor in ((name, tensor) for streams in predictions for name, tensor in vars(streams).items()):
         if tensor is not None and not bool(torch.isfinite(tensor).all()):
             raise FloatingPointError(
                 f"step {index + 1} of {total}: the network gave NaN or infinity in the {name} latent; "
