@@ -23,6 +23,7 @@ from ..samplers.streams import Streams
 from ..samplers.tiling import TilePlan
 from .conditioning import Conditioning
 from .host.api import io
+from .preview import Preview
 
 TEXT_RULES: dict[str, TextRule] = {
     "cfg": Cfg(),
@@ -41,7 +42,7 @@ class Guider:
     """What a stage asks of the network.
 
     tiles: how each of its calls is cut, by default not at all. mask_rule: how a mask between 0 and 1 is read, see
-    nodes/stage.py.
+    nodes/stage.py. preview: what is shown of each step.
     """
 
     model: DiffusionModel = field(repr=False)
@@ -50,6 +51,7 @@ class Guider:
     guidance: Streams[GuidanceAt]
     tiles: TilePlan = TilePlan()
     mask_rule: Literal["official", "community"] = "official"
+    preview: Preview | None = field(default=None, repr=False)
 
 
 class StreamGuidance(io.ComfyNode):

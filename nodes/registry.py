@@ -24,6 +24,7 @@ from .rules import Sampler
 from .sample import Sample, SampleStage
 from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
 from .upscale import UpscaleLatent
 
@@ -37,7 +38,7 @@ NODES: list[type[io.ComfyNode]] = [
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
     *(Noise, NextNoise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
     *(Sample, SampleStage, Recipe),
-    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule),
+    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
     *(EncodePrompts, SampleLong),
     *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip, HDRToLinear),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),

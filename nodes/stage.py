@@ -21,7 +21,7 @@ from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
 from .conditioning import contexts_of
 from .guide import Guider
-from .host.api import compute_device, progress, warn_user
+from .host.api import compute_device, warn_user
 from .last_good import LastGood
 from .latents import (
     FRAME_RATE,
@@ -38,6 +38,7 @@ from .latents import (
 )
 from .noise import NoiseSource
 from .predictor import Texts, predictor
+from .preview import interruptible, step_progress
 from .rules import StepRule
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
@@ -68,18 +69,21 @@ def run_stage(
         unconditioned=rule.needs_unconditioned,
     )
 
-    def finish(denoised: Streams[Tensor]) -> tuple[Latent, Latent | None]:
-        return _finished(latent, denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)), states))
+    def results(tokens: Streams[Tensor]) -> Streams[StageResult]:
+        return tokens.map(lambda own, state: end_stage(replace(state, latent=own)), states)
 
-    bar = progress(len(sigmas) - 1)
-    with LastGood(latent, lambda tokens: finish(tokens)[0]) as good:
+    shown = step_progress(
+        len(sigmas) - 1, guider.preview, lambda tokens: results(tokens).map(lambda result: result.latent)
+    )
+    blocks = interruptible(transformer.transformer_blocks)
+    with blocks, LastGood(latent, lambda tokens: _finished(latent, results(tokens))[0]) as good:
 
         def stepped(report: StepReport) -> None:
             good(report)
-            bar.update_absolute(report.index + 1, report.total)
+            shown(report)
 
         denoised = rule.run(denoise, states, sigmas, noise, stepped)
-    return finish(denoised)
+    return _finished(latent, results(denoised))
 
 
 def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:
