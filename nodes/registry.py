@@ -24,6 +24,7 @@ from .rules import Sampler
 from .sample import Sample, SampleStage
 from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .step_changes import ScaleSteps, SteadySteps
 from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
 from .upscale import UpscaleLatent
@@ -36,7 +37,7 @@ NODES: list[type[io.ComfyNode]] = [
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
-    *(Noise, NextNoise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
+    *(Noise, NextNoise, Sampler, SteadySteps, ScaleSteps, StreamGuidance, MultimodalGuider, PresetGuider),
     *(Sample, SampleStage, Recipe),
     *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
     *(EncodePrompts, SampleLong),
