@@ -16,6 +16,7 @@ from ..samplers.guidance import (
     Guidance,
     GuidanceAt,
     MomentumApg,
+    Nag,
     TextRule,
     default_guidance,
 )
@@ -42,7 +43,8 @@ class Guider:
     """What a stage asks of the network.
 
     tiles: how each of its calls is cut, by default not at all. mask_rule: how a mask between 0 and 1 is read, see
-    nodes/stage.py. preview: what is shown of each step.
+    nodes/stage.py. nag: how far the attention to the text is moved away from the negative text, in each pass under the
+    positive one. preview: what is shown of each step.
     """
 
     model: DiffusionModel = field(repr=False)
@@ -51,6 +53,7 @@ class Guider:
     guidance: Streams[GuidanceAt]
     tiles: TilePlan = TilePlan()
     mask_rule: Literal["official", "community"] = "official"
+    nag: Streams[Nag] = Streams()
     preview: Preview | None = field(default=None, repr=False)
 
 

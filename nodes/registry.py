@@ -17,6 +17,7 @@ from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
 from .long import EncodePrompts, SampleLong
 from .lora import LoadLora
 from .mask_items import ConditionInpaint, ConditionRetake
+from .negative_prompt import NegativePrompt
 from .noise import NextNoise, Noise
 from .recipe import Recipe
 from .rendering import RenderCanvas, RenderKeyframes, RenderTile, StitchTiles, TrimAudio, TrimVideo
@@ -37,7 +38,17 @@ NODES: list[type[io.ComfyNode]] = [
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
-    *(Noise, NextNoise, Sampler, SteadySteps, ScaleSteps, StreamGuidance, MultimodalGuider, PresetGuider),
+    *(
+        Noise,
+        NextNoise,
+        Sampler,
+        SteadySteps,
+        ScaleSteps,
+        StreamGuidance,
+        MultimodalGuider,
+        PresetGuider,
+        NegativePrompt,
+    ),
     *(Sample, SampleStage, Recipe),
     *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
     *(EncodePrompts, SampleLong),

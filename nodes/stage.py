@@ -139,7 +139,7 @@ def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
     def unfrozen(state: StreamState, context: Tensor | None) -> Any:
         return None if state.frozen else context
 
-    return Texts(positive=positive, negative=states.map(unfrozen, negative))
+    return Texts(positive=positive, negative=states.map(unfrozen, negative), nag=guider.nag)
 
 
 def _finished(latent: Latent, results: Streams[StageResult]) -> tuple[Latent, Latent | None]:
