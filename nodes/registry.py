@@ -15,6 +15,7 @@ from .join import JoinAV, SplitAV
 from .latents import EmptyAVLatent
 from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
 from .long import EncodePrompts, SampleLong
+from .looping import SampleLooping
 from .lora import LoadLora
 from .mask_items import ConditionInpaint, ConditionRetake
 from .negative_prompt import NegativePrompt
@@ -51,7 +52,7 @@ NODES: list[type[io.ComfyNode]] = [
     ),
     *(Sample, SampleStage, Recipe),
     *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
-    *(EncodePrompts, SampleLong),
+    *(EncodePrompts, SampleLong, SampleLooping),
     *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip, HDRToLinear),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
