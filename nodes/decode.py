@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..media.health import audio_faults, frame_faults
-from ..model_loaders.parts import AudioPart, VideoPart
+from ..model_loaders.parts import AudioPart, Lazy, VideoPart
 from ..networks.audio_vae import decode_audio
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
@@ -14,6 +14,8 @@ from .generations import of_part
 from .host.api import compute_device, io, progress, warn_user
 from .latents import Latent, audio_of, video_of
 from .made import MADE, made_of, part_step, with_steps
+
+OF_LOADER = "of the loader"
 
 
 class DecodeVideo(io.ComfyNode):
@@ -29,14 +31,22 @@ class DecodeVideo(io.ComfyNode):
             inputs=[
                 io.Vae.Input("video_vae", tooltip="From Load LTX Model."),
                 io.Latent.Input("latent", tooltip="From Sample (LTX)."),
+                io.Combo.Input(
+                    "precision",
+                    options=[OF_LOADER, "float32"],
+                    default=OF_LOADER,
+                    optional=True,
+                    tooltip="float32: for HDR, whose curve would show the steps of a lower precision.",
+                ),
             ],
             outputs=[io.Image.Output("images", tooltip="Frames.")],
         )
 
     @classmethod
-    def execute(cls, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
-        video = video_of(of_part(latent, video_vae))
-        decoder = video_vae.decoder.on(compute_device())
+    def execute(cls, video_vae: VideoPart, latent: Latent, precision: str = OF_LOADER) -> io.NodeOutput:
+        video, part = video_of(of_part(latent, video_vae)), video_vae.decoder
+        part = part if precision == OF_LOADER else Lazy(part.source, torch.float32)
+        decoder = part.on(compute_device())
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []
         for chunk in decoder.decode_stream(video[:1].to(compute_device())):

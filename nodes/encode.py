@@ -89,6 +89,14 @@ class ClipSize(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="The clip."),
                 io.Int.Input("multiple", default=32, min=32, max=256, step=32, tooltip="64 for two stages."),
+                io.Int.Input(
+                    "factor",
+                    default=1,
+                    min=1,
+                    max=8,
+                    optional=True,
+                    tooltip="How many times larger the result shall be.",
+                ),
             ],
             outputs=[
                 io.Int.Output("width", tooltip="Pixels."),
@@ -98,11 +106,10 @@ class ClipSize(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images: Tensor, multiple: int) -> io.NodeOutput:
-        frames, height, width = images.shape[:3]
-        return io.NodeOutput(
-            snap_size(width, multiple=multiple), snap_size(height, multiple=multiple), snap_frames(frames)
-        )
+    def execute(cls, images: Tensor, multiple: int, factor: int = 1) -> io.NodeOutput:
+        frames, *sides = images.shape[:3]
+        height, width = (snap_size(side, multiple=multiple) * factor for side in sides)
+        return io.NodeOutput(width, height, snap_frames(frames))
 
 
 def encode_frames(video_vae: VideoPart, images: Tensor, height: int, width: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -13,6 +14,7 @@ from .conditioning import Conditioning, EncodePrompt
 from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
+from .last_good import save_latent
 from .latents import FRAME_RATE, ITEMS, Latent, frame_rate_of, items_of, joined, layout_of, members
 from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
@@ -156,8 +158,21 @@ class SampleLong(io.ComfyNode):
             return members(finished)
 
         rest = {key: value for key, value in latent.items() if key != ITEMS}
-        whole = joined(clip.sample(segments, sample))
-        return io.NodeOutput({**rest, "samples": whole, MADE: tuple(steps)})
+        made: list[Streams[Tensor]] = []
+        try:
+            for whole in clip.grown(segments, sample):
+                made.append(whole)
+        except FloatingPointError as error:
+            raise broken_segment(error, made, len(segments)) from error
+        return io.NodeOutput({**rest, "samples": joined(made[-1]), MADE: tuple(steps)})
+
+
+def broken_segment(error: FloatingPointError, made: Sequence[Streams[Tensor]], total: int) -> FloatingPointError:
+    """The error with the segment's number; what the segments before it have made is left on disk."""
+    text = f"segment {len(made) + 1} of {total}: {error}"
+    if made:
+        text += f"; the segments before it are in {save_latent({'samples': joined(made[-1])}, {})}"
+    return FloatingPointError(text)
 
 
 def split_prompts(texts: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .clip import LoadClip
+from .clips import CompositeClip, CropClip, HDRToLinear, InpaintClip, OutpaintClip, PadClip, StillClip
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from .download import Download
@@ -17,14 +18,19 @@ from .join import JoinAV, SplitAV
 from .latents import EmptyAVLatent
 from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
 from .long import EncodePrompts, SampleLong
+from .looping import SampleLooping
 from .lora import LoadLora
 from .mask_items import ConditionInpaint, ConditionRetake
+from .negative_prompt import NegativePrompt
 from .noise import NextNoise, Noise
+from .recipe import Recipe
 from .rendering import RenderCanvas, RenderKeyframes, RenderTile, StitchTiles, TrimAudio, TrimVideo
 from .rules import Sampler
 from .sample import Sample, SampleStage
 from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .step_changes import ScaleSteps, SteadySteps
+from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
 from .upscale import UpscaleLatent
 
@@ -36,10 +42,21 @@ NODES: list[type[io.ComfyNode]] = [
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
-    *(Noise, NextNoise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
-    *(Sample, SampleStage),
-    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule),
-    *(EncodePrompts, SampleLong),
+    *(
+        Noise,
+        NextNoise,
+        Sampler,
+        SteadySteps,
+        ScaleSteps,
+        StreamGuidance,
+        MultimodalGuider,
+        PresetGuider,
+        NegativePrompt,
+    ),
+    *(Sample, SampleStage, Recipe),
+    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
+    *(EncodePrompts, SampleLong, SampleLooping),
+    *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip, HDRToLinear),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
     *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),

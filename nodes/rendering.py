@@ -13,6 +13,7 @@ from ..samplers.shapes import nearest_frames, pixel_frames
 from .generations import generation_of, of_latent
 from .host.api import io
 from .latents import (
+    FIRST_CLIP,
     FRAME_RATE,
     ITEMS,
     KEYFRAME_CLIP,
@@ -91,7 +92,8 @@ class RenderTile(io.ComfyNode):
                 f"tile {index}: expected one of {len(plan)} tiles of {positions[-1] + 1} frames, found a clip of "
                 f"{frames}; double the frames of the stage that made the keyframes"
             )
-        window = Window(tile=plan[index], factor=factor, known=tuple(positions), keyframes=video_of(keyframes))
+        whole = (frames - 1) // (int(keyframes.get(FIRST_CLIP, former)) - 1)
+        window = Window(tile=plan[index], factor=whole, known=tuple(positions), keyframes=video_of(keyframes))
         part = video[:, :, plan[index].first_latent : plan[index].end_latent]
         rate = min(frame_rate_of(latent), POSITION_RATE)
         steps = merged_steps(made_of(latent), made_of(keyframes))
@@ -185,6 +187,7 @@ class StitchTiles(io.ComfyNode):
             FRAME_RATE: frame_rate,
             KEYFRAMES: list(merged),
             KEYFRAME_CLIP: pixel_frames(latent.shape[2]),
+            FIRST_CLIP: windows[0].first_stage_frames,
             MADE: steps,
         }
         return io.NodeOutput({**generation, "samples": latent, FRAME_RATE: frame_rate, MADE: steps}, frames)

@@ -137,7 +137,10 @@ class SampleTiles(io.ComfyNode):
         for index, tile in enumerate(tiles):
             check_interrupted()
             own_noise = SeededNoise(seeds.seed + index)
-            finished, _ = run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))
+            try:
+                finished, _ = run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))
+            except FloatingPointError as error:
+                raise FloatingPointError(f"tile {index + 1} of {len(tiles)}: {error}") from error
             parts.append(video_of(finished))
             steps += made_of(finished)
         pair = Streams(video=blend_tiles(tiles, parts), audio=members(latent).audio)
