@@ -87,6 +87,11 @@ def attention(
     return torch.cat([_backend.get()(q[..., piece, :], k, v, bias(piece), scale) for piece in pieces], dim=-2)
 
 
+def backend_name() -> str:
+    """The current back end by its function's name, for reports."""
+    return str(getattr(_backend.get(), "__name__", "custom")).lstrip("_")
+
+
 @contextmanager
 def attention_backend(backend: AttentionBackend) -> Iterator[None]:
     """Use `backend` for every `attention` call inside the `with` block."""

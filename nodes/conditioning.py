@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel, TextPart, refuse_mixed
 from ..samplers.streams import Streams
+from .generations import GENERATION
 from .host.api import compute_device, io, warn_user
 
-GENERATION = "openltx_generation"
 Conditioning = list[list[Any]]
 
 
@@ -49,15 +49,20 @@ class EncodePrompt(io.ComfyNode):
         return io.NodeOutput([[contexts, {GENERATION: text_encoder.generation}]])
 
 
+def refuse_other_text(conditioning: Conditioning | None, model: DiffusionModel, name: str) -> None:
+    """ValueError, one line, for conditioning that a text encoder of another generation made."""
+    for _, options in conditioning or ():
+        refuse_mixed(model, options.get(GENERATION), name)
+
+
 def contexts_of(conditioning: Conditioning, model: DiffusionModel, name: str) -> Streams[Tensor]:
     """The two contexts (1, S, D) in a CONDITIONING, for this model.
 
-    Raises ValueError for conditioning of another generation, of another width, or with several entries.
+    Raises ValueError for conditioning of another width, or with several entries.
     """
     if len(conditioning) != 1:
         raise ValueError(f"{name}: expected one conditioning entry, found {len(conditioning)}; encode a single prompt")
-    contexts, options = conditioning[0]
-    refuse_mixed(model, options.get(GENERATION, model.generation), name)
+    contexts, _ = conditioning[0]
     widths = _context_widths(model, contexts.shape[-1])
     if contexts.shape[-1] != sum(widths):
         raise ValueError(

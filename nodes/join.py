@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from ..samplers.streams import Streams
+from .generations import generation_of, of_latent
 from .host.api import io
 from .latents import FRAME_RATE, ITEMS, Latent, audio_of, joined, refuse_other_duration, video_of
+from .made import MADE, made_of, merged_steps
 
 
 class JoinAV(io.ComfyNode):
@@ -26,10 +28,12 @@ class JoinAV(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Latent, audio: Latent) -> io.NodeOutput:
+        video = of_latent(video, audio, "audio")
         pair = Streams(video=video_of(video), audio=audio_of(audio))
         items = Streams(video=_items(video, "video"), audio=_items(audio, "audio"))
         rest = {key: value for key, value in video.items() if key == FRAME_RATE}
-        latent = {"samples": joined(pair), ITEMS: items, **rest}
+        steps = merged_steps(made_of(video), made_of(audio))
+        latent = {"samples": joined(pair), ITEMS: items, MADE: steps, **rest, **generation_of(video)}
         refuse_other_duration(latent)
         return io.NodeOutput(latent)
 

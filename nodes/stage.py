@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
@@ -22,8 +20,10 @@ from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
 from .conditioning import contexts_of
+from .generations import generation_of, of_part
 from .guide import Guider
-from .host.api import compute_device, output_file, progress, warn_user
+from .host.api import compute_device, warn_user
+from .last_good import LastGood
 from .latents import (
     FRAME_RATE,
     ITEMS,
@@ -37,8 +37,10 @@ from .latents import (
     members,
     refuse_other_duration,
 )
+from .made import MADE, made_of, stage_step
 from .noise import NoiseSource
 from .predictor import Texts, predictor
+from .preview import interruptible, step_progress
 from .rules import StepRule
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
@@ -52,8 +54,9 @@ def run_stage(
 
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
     """
-    sigmas = check_sigmas(sigmas)
+    latent, sigmas = of_part(latent, guider.model), check_sigmas(sigmas)
     refuse_other_duration(latent)
+    refuse_unfit(latent, guider.model)
     warn_of_guided_distilled(guider)
     states = stage_states(latent, guider.model, compute_device())
     start, denoiser = MASK_RULES[guider.mask_rule]
@@ -68,40 +71,46 @@ def run_stage(
         unconditioned=rule.needs_unconditioned,
     )
 
-    def finish(denoised: Streams[Tensor]) -> tuple[Latent, Latent | None]:
-        return _finished(latent, denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)), states))
+    def results(tokens: Streams[Tensor]) -> Streams[StageResult]:
+        return tokens.map(lambda own, state: end_stage(replace(state, latent=own)), states)
 
-    with _LastGood(len(sigmas) - 1, finish) as steps:
-        denoised = rule.run(denoise, states, sigmas, noise, steps)
-    return finish(denoised)
+    shown = step_progress(
+        len(sigmas) - 1, guider.preview, lambda tokens: results(tokens).map(lambda result: result.latent)
+    )
+    blocks = interruptible(transformer.transformer_blocks)
+    with blocks, LastGood(latent, lambda tokens: _finished(latent, results(tokens))[0]) as good:
+
+        def stepped(report: StepReport) -> None:
+            good(report)
+            shown(report)
+
+        denoised = rule.run(denoise, states, sigmas, noise, stepped)
+    finished, keyframes = _finished(latent, results(denoised))
+    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles)
+    finished[MADE] = (*made_of(latent), step)
+    return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
 
 
-class _LastGood:
-    """Reports steps; where one gives NaN, leaves the prediction before it on disk (the error names the file)."""
-
-    def __init__(self, steps: int, finish: Callable[[Streams[Tensor]], tuple[Latent, Latent | None]]) -> None:
-        self._bar, self._finish = progress(steps), finish
-        self._x0: Streams[Tensor] | None = None
-
-    def __enter__(self) -> _LastGood:
-        return self
-
-    def __call__(self, report: StepReport) -> None:
-        self._x0 = report.x0
-        self._bar.update_absolute(report.index + 1, report.total)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, FloatingPointError) or self._x0 is None:
-            return
-        pair = members(self._finish(self._x0)[0])
-        file = output_file("last_good_latent", ".safetensors")
-        save_file({name: value.contiguous() for name, value in vars(pair).items() if value is not None}, file.path)
-        raise FloatingPointError(f"{error}; the latent of the step before is in {file.path}") from error
+def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:
+    """ValueError for a LATENT that was not made for this model, or that holds NaN or infinity before any step."""
+    channels = Streams(video=model.video_channels, audio=model.audio_channels)
+    for name, member in vars(members(latent)).items():
+        expected = getattr(channels, name)
+        if member is None:
+            continue
+        if member.shape[1] != expected:
+            wanted = f"{expected} {name} channels" if expected else f"no {name}"
+            raise ValueError(
+                f"latent: expected {wanted}, as {model.path.name} has, found {member.shape[1]}; it belongs to another "
+                "model: start from Empty AV Latent (LTX)"
+            )
+        if not bool(member.isfinite().all()):
+            raise ValueError(f"latent: expected finite numbers, found NaN or infinity in the {name}; make it anew")
 
 
 def warn_of_guided_distilled(guider: Guider) -> None:
-    """A word where text guidance is asked of a checkpoint that calls itself distilled. Files do not always tell."""
-    if "distilled" not in guider.model.path.name.lower():
+    """A word where text guidance is asked of a model that its loader took for a distilled one."""
+    if guider.model.training != "distilled":
         return
     scales = [parameters.cfg for own in guider.guidance.present() for parameters in own.sets()]
     if any(scale > 1 for scale in scales):
@@ -135,7 +144,7 @@ def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
     def unfrozen(state: StreamState, context: Tensor | None) -> Any:
         return None if state.frozen else context
 
-    return Texts(positive=positive, negative=states.map(unfrozen, negative))
+    return Texts(positive=positive, negative=states.map(unfrozen, negative), nag=guider.nag)
 
 
 def _finished(latent: Latent, results: Streams[StageResult]) -> tuple[Latent, Latent | None]:
@@ -149,6 +158,7 @@ def _keyframes(latent: Latent, video: StageResult | None) -> Latent | None:
         return None
     slots = next(item for item in items_of(latent).video or () if isinstance(item, KeyframeSlots))
     return {
+        **generation_of(latent),
         "samples": video.slots.float().cpu(),
         FRAME_RATE: frame_rate_of(latent),
         KEYFRAMES: list(slots.positions),
