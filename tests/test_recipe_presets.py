@@ -143,6 +143,22 @@ def test_the_community_preset_runs_and_is_another_result(name: str, clip: Path) 
     assert not torch.equal(first, other)
 
 
+def test_the_shared_graph_is_the_community_preset(clip: Path) -> None:
+    """Node by node in one file, one switch in the other; but for the compression of the picture."""
+    node_by_node = Recipe(prompt=load_workflow("two_stages_community"))
+    switched = Recipe(prompt=load_workflow("two_stages_image")).set("Recipe", preset="community")
+    latents = []
+    for recipe in (node_by_node, switched):
+        recipe.set("Size", width=64, height=64, frames=9)
+        for stage in (1, 2):
+            recipe.set(f"First Picture, Stage {stage}", crf=0)
+        latents.append(members(recipe.run("cpu", made=("Stage 2", 0))["made"]))
+    one, other = latents
+    assert one.video is not None
+    assert other.video is not None
+    assert torch.equal(one.video, other.video)
+
+
 def test_hdr_makes_linear_frames_of_the_clips_size(tmp_path: Path, clip: Path) -> None:
     odd = tmp_path / "odd.mp4"
     ramp = torch.linspace(0, 1, 9 * 70 * 66 * 3).reshape(9, 70, 66, 3)
