@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..media.hdr import adapter_linear
 from ..media.resize import aligned_up, fill_and_crop, fit_and_pad
 from ..samplers.community import grow_mask, inpaint_clip
 from ..samplers.shapes import snap_frames
 from .host.api import io
+from .made import made_of, merged_steps, with_steps
 from .mask_items import fitted_mask
 
 CATEGORY = "OpenLTX/clips"
@@ -93,7 +93,7 @@ class CropClip(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Tensor, like: Tensor) -> io.NodeOutput:
-        frames = snap_frames(len(like))
+        frames, history = snap_frames(len(like)), made_of(images)
         if frames > 1 and len(images) == 2 * frames - 1:
             images = images[::2]
         height, width = like.shape[1:3]
@@ -102,7 +102,7 @@ class CropClip(io.ComfyNode):
                 f"images: expected {frames} or {2 * frames - 1} frames of at least {width}x{height} pixels, found "
                 f"{len(images)} of {images.shape[2]}x{images.shape[1]}; connect what was made of the padded clip"
             )
-        return io.NodeOutput(images[:, :height, :width])
+        return io.NodeOutput(with_steps(images[:, :height, :width], history))
 
 
 class OutpaintClip(io.ComfyNode):
@@ -193,26 +193,8 @@ class CompositeClip(io.ComfyNode):
         count = min(len(images), len(source))
         inside = _soft(fitted_mask(mask, source, height, width), grow, blur)[:count, ..., None].to(images)
         outside = fill_and_crop(source[:count, ..., :3], height, width).to(images)
-        return io.NodeOutput(torch.lerp(outside, images[:count, ..., :3], inside))
-
-
-class HDRToLinear(io.ComfyNode):
-    """What the HDR LoRA makes → scene-linear light."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="OpenLTXHDRToLinear",
-            display_name="HDR Adapter to Linear (LTX)",
-            category=CATEGORY,
-            description="Undoes the LogC3 curve of the HDR LoRA's frames. Save the result as EXR.",
-            inputs=[io.Image.Input("images", tooltip="Decoded frames of a model with the HDR LoRA.")],
-            outputs=[io.Image.Output("images", tooltip="Linear light, Rec.709 primaries, 0 to 10000.")],
-        )
-
-    @classmethod
-    def execute(cls, images: Tensor) -> io.NodeOutput:
-        return io.NodeOutput(adapter_linear(images[..., :3]))
+        composite = torch.lerp(outside, images[:count, ..., :3], inside)
+        return io.NodeOutput(with_steps(composite, merged_steps(made_of(images), made_of(source))))
 
 
 def _side(name: str) -> io.BaseInput:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -53,7 +55,7 @@ class DecodeVideo(io.ComfyNode):
             chunks.append(to_images(chunk)[0].cpu())
             bar.update(chunk.shape[2])
         images = torch.cat(chunks)
-        return io.NodeOutput(_checked(images, video_vae, latent))
+        return io.NodeOutput(_checked(images, replace(video_vae, decoder=part), latent))
 
 
 class DecodeKeyframes(io.ComfyNode):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .clip import LoadClip
-from .clips import CompositeClip, CropClip, HDRToLinear, InpaintClip, OutpaintClip, PadClip, StillClip
+from .clips import CompositeClip, CropClip, InpaintClip, OutpaintClip, PadClip, StillClip
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from .download import Download
@@ -56,7 +56,7 @@ NODES: list[type[io.ComfyNode]] = [
     *(Sample, SampleStage, Recipe),
     *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
     *(EncodePrompts, SampleLong, SampleLooping),
-    *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip, HDRToLinear),
+    *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
     *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from openltx.media.hdr import LOGC3
-from openltx.nodes.clips import CompositeClip, CropClip, HDRToLinear, InpaintClip, OutpaintClip, PadClip, StillClip
+from openltx.nodes.clips import CompositeClip, CropClip, InpaintClip, OutpaintClip, PadClip, StillClip
 from openltx.nodes.encode import ClipSize
+from openltx.nodes.made import Steps, made_of, with_steps
 
 
 def _clip(frames: int, height: int, width: int, seed: int = 0) -> Tensor:
@@ -84,10 +84,12 @@ def test_a_composite_scales_its_source_as_the_model_saw_it() -> None:
     assert float(made.abs().max()) == 0
 
 
-def test_hdr_codes_become_light() -> None:
-    light = torch.tensor([0.0, 0.18, 1.0, 20.0]).reshape(1, 1, 4, 1).expand(-1, -1, -1, 3)
-    (back,) = HDRToLinear.execute(LOGC3.encode(light, "rec709")).args
-    assert torch.allclose(back, light, rtol=1e-3, atol=1e-4)
+def test_how_a_clip_was_made_goes_on_with_it() -> None:
+    made: Steps = ({"step": "decode video"},)
+    clip, other = with_steps(_clip(9, 64, 64), made), with_steps(_clip(9, 64, 64), ({"step": "other"},))
+    assert made_of(CropClip.execute(clip, _clip(9, 40, 40)).args[0]) == made
+    composite = CompositeClip.execute(clip, other, torch.zeros(1, 64, 64), 0, 0).args[0]
+    assert made_of(composite) == ({"step": "decode video"}, {"step": "other"})
 
 
 def test_a_size_may_be_several_times_the_clips() -> None:
