@@ -26,6 +26,7 @@ from .file_names import Training
 from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
+from .own_shift import OwnShift, own_shift
 from .text_conditioning import ConditioningCache
 from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
 from .transformer import generation_of_transformer, load_transformer, transformer_config
@@ -81,13 +82,14 @@ class Part:
 class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
-    training: `dev` or `distilled`, None where nobody said. weight_format: as `detection` names it. loras: what
-    `transformer` has been changed by; clean: reads it without them.
+    training: `dev` or `distilled`, None where nobody said. shift: of its schedule, where its file names one.
+    weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
     """
 
     transformer: Lazy[Transformer] = field(repr=False)
     config: TransformerConfig = field(repr=False)
     training: Training | None = None
+    shift: OwnShift | None = None
     weight_format: str = ""
     loras: tuple[LoraUse, ...] = ()
     clean: Callable[[], Transformer] | None = field(default=None, repr=False)
@@ -187,6 +189,7 @@ def open_model(
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
         config=transformer_config(file),
         training=training,
+        shift=own_shift(file),
         weight_format=detect_checkpoint(file).weight_format,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, cast
 
 from torch import Tensor
@@ -88,8 +88,8 @@ class Recipe(io.ComfyNode):
             guider = replace(guider, guidance=_text_guidance(found.guidance))
         refine: Guider = PresetGuider.execute(refine_model or model, positive, "none", negative).args[0]
         text = f"{recipe}, {preset}: {found.text()}"
-        first = (replace(guider, mask_rule=rule), _sampler(found.first), _sigmas(found.first))
-        second = (replace(refine, mask_rule=rule), _sampler(found.refine), _sigmas(found.refine))
+        first = (replace(guider, mask_rule=rule), _sampler(found.first), _sigmas(found.first, model))
+        second = (replace(refine, mask_rule=rule), _sampler(found.refine), _sigmas(found.refine, refine_model or model))
         strengths = found.first.image_strength, found.refine.image_strength
         return io.NodeOutput(*first, strengths[0], *second, strengths[1], text, ui=ui.PreviewText(text))
 
@@ -111,7 +111,7 @@ def _sampler(rule: StageRule) -> NamedRule:
     return NamedRule(name=rule.rule, eta=rule.eta)
 
 
-def _sigmas(rule: StageRule) -> Tensor:
+def _sigmas(rule: StageRule, model: DiffusionModel) -> Tensor:
     if rule.sigmas is None:
-        return ltx2_sigmas(rule.steps)
+        return ltx2_sigmas(rule.steps, **({} if model.shift is None else asdict(model.shift)))
     return distilled_sigmas(rule.sigmas) if isinstance(rule.sigmas, str) else manual_sigmas(rule.sigmas)

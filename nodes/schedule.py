@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..model_loaders.parts import DiffusionModel
 from ..samplers.schedules import (
     DEFAULT_TOKENS,
     DISTILLED_SIGMAS,
@@ -46,6 +47,11 @@ class Schedule(io.ComfyNode):
                     optional=True,
                     tooltip="Shift by this latent's size. Most official recipes leave it open (4096 tokens).",
                 ),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="A model whose file asks for a shift of its own gets that one, as the embedded model does.",
+                ),
             ],
             outputs=[io.Sigmas.Output("sigmas", tooltip="steps + 1 values from 1 to 0.")],
         )
@@ -59,8 +65,11 @@ class Schedule(io.ComfyNode):
         stretch: bool,
         terminal: float,
         latent: Latent | None = None,
+        model: DiffusionModel | None = None,
     ) -> io.NodeOutput:
         tokens = DEFAULT_TOKENS if latent is None else _tokens(latent)
+        if model is not None and model.shift is not None:
+            max_shift, base_shift, stretch = model.shift.max_shift, model.shift.base_shift, model.shift.stretch
         sigmas = ltx2_sigmas(
             steps, tokens=tokens, max_shift=max_shift, base_shift=base_shift, stretch=stretch, terminal=terminal
         )

@@ -46,7 +46,7 @@ from openltx.networks.video_vae.diffusion.decoder import DiffusionDecoder
 from openltx.networks.video_vae.encoder import VideoEncoder
 from openltx.networks.vocoder import BandwidthExtensionVocoder, Generator, vocode
 from openltx.training import embedded_config as tiny
-from openltx.training.embedded_random import initial_value
+from openltx.training.initial import initial_value
 
 Run = Callable[[nn.Module, torch.device], Any]
 META = torch.device("meta")

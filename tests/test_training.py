@@ -13,7 +13,7 @@ import torch
 from openltx.training import store as store_module
 from openltx.training.bundle import bundle
 from openltx.training.embedded import STAGES
-from openltx.training.embedded_config import Sizes
+from openltx.training.embedded_config import SHIPPED, Sizes
 from openltx.training.judge import ATTRIBUTES
 from openltx.training.linear_codec import codec_of
 from openltx.training.loop import Budget, Task, train
@@ -30,19 +30,18 @@ from openltx.training.stages.video_encoder import VideoEncoderTask
 from openltx.training.stages.video_joint import VideoJointTask
 from openltx.training.stages.vocoder import VocoderTask
 from openltx.training.store import Store
-from openltx.training.trained_sizes import TRAINED
 from openltx.training.world import make_clip, sample_scene
 
 SHORT = Cut(batch=1, frames=9, side=64)
 TINY = Plan(crops=(SHORT,), whole=(SHORT,))
 TOY: Sizes = replace(
-    TRAINED,
+    SHIPPED,
     video_encoder=replace(
-        TRAINED.video_encoder, blocks=tuple(replace(block, num_layers=1) for block in TRAINED.video_encoder.blocks)
+        SHIPPED.video_encoder, blocks=tuple(replace(block, num_layers=1) for block in SHIPPED.video_encoder.blocks)
     ),
-    video_decoder=replace(TRAINED.video_decoder, base_channels=8),
-    vocoder=replace(TRAINED.vocoder, generator=replace(TRAINED.vocoder.generator, initial_channels=64)),
-    transformer=replace(TRAINED.transformer, num_layers=1),
+    video_decoder=replace(SHIPPED.video_decoder, base_channels=8),
+    vocoder=replace(SHIPPED.vocoder, generator=replace(SHIPPED.vocoder.generator, initial_channels=64)),
+    transformer=replace(SHIPPED.transformer, num_layers=1),
 )
 TASKS: dict[str, Callable[[Store], Task]] = {
     "audio_vae": lambda store: AudioVAETask(TOY, store, batch=1, frames=9),
@@ -115,7 +114,7 @@ def test_a_save_that_dies_leaves_the_former_file(tmp_path: Path, monkeypatch: py
 
 def test_weights_of_other_sizes_are_refused(trained_store: Store) -> None:
     with pytest.raises(ValueError, match=r"video_decoder.*expected weights of the sizes.*move the file away"):
-        VideoDecoderTask(TRAINED, trained_store)
+        VideoDecoderTask(SHIPPED, trained_store)
 
 
 def test_a_stage_that_is_not_due_says_which_comes_first(tmp_path: Path) -> None:
@@ -174,10 +173,10 @@ def test_every_mode_of_the_transformer_trains_what_is_not_given(trained_store: S
 
 def test_captions_fit_the_context() -> None:
     captions = [sample_scene(seed).caption for seed in range(300)]
-    ids, mask = batch_of_ids([*captions, ""], TRAINED)
-    assert ids.shape[1] <= TRAINED.text_length // 2
+    ids, mask = batch_of_ids([*captions, ""], SHIPPED)
+    assert ids.shape[1] <= SHIPPED.text_length // 2
     assert mask[-1].sum() == 1
-    assert len(tokenizer(TRAINED)("Ünïcödé 日本")) > 2
+    assert len(tokenizer(SHIPPED)("Ünïcödé 日本")) > 2
 
 
 @pytest.mark.parametrize("shape", [(2, 32, 100), (1, 192, 192), (3, 300, 40)])

@@ -10,18 +10,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .embedded_config import Sizes, metadata
-from .embedded_random import SEED, file_name, initial_value
+from .embedded_config import SHIPPED, Sizes, metadata
+from .initial import SEED, file_name, initial_value
 from .stages.captions import tokenizer_text
 from .stages.latents import MEAN, STATISTICS, STD
 from .stages.parts import PREFIXES, build
 from .store import WORK, Store
-from .trained_sizes import TRAINED
 
 STATISTICS_NAMES = {"video": "vae.per_channel_statistics.", "audio": "audio_vae.per_channel_statistics."}
 
 
-def bundle(store: Store, path: Path, *, sizes: Sizes = TRAINED) -> list[str]:
+def bundle(store: Store, path: Path, *, sizes: Sizes = SHIPPED) -> list[str]:
     """Write the checkpoint, most tensors in bfloat16; returns the networks that are not trained yet."""
     tensors: dict[str, Tensor] = {}
     for name, prefix in PREFIXES.items():

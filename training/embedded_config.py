@@ -1,5 +1,7 @@
 """Sizes of the embedded tiny LTX-2.3, and the metadata that a published file of that structure carries.
 
+19 million parameters, 39 MB in bfloat16: the smaller end of what the spec page embedded_model, section 9, recommends.
+
 One source: the networks are built from these dataclasses, the metadata are derived from them, and a test holds what
 the loaders read from the finished file against them. Constraints on tiny widths: spec page embedded_model, section 2.
 """
@@ -19,31 +21,14 @@ from . import embedded_metadata
 
 FILE_NAME = "openltx-tiny-2.3.safetensors"
 LATENT_CHANNELS, AUDIO_CHANNELS = 32, 2
-HEADS, VIDEO_HEAD, AUDIO_HEAD = 4, 32, 16
-TEXT_LENGTH, REGISTERS, VOCABULARY = 128, 128, 768
+HEADS, VIDEO_HEAD, AUDIO_HEAD, LAYERS = 6, 32, 16, 4
+# A context is as long as the longest caption, rounded up to the registers: half the text costs half the time.
+TEXT_LENGTH = REGISTERS = 64
+VOCABULARY = 512
 
 AUDIO_VAE = AudioVAEConfig(
-    channels=16 * AUDIO_CHANNELS, channel_multipliers=(1, 2, 2), num_res_blocks=1, latent_channels=AUDIO_CHANNELS
+    channels=16 * AUDIO_CHANNELS, channel_multipliers=(1, 2, 4), num_res_blocks=1, latent_channels=AUDIO_CHANNELS
 )
-
-
-def transformer_config(heads: int, layers: int, audio_vae: AudioVAEConfig) -> TransformerConfig:
-    """Transformer of the 2.3 kind for the latents here, with VIDEO_HEAD and AUDIO_HEAD features a head."""
-
-    def stream(head_dim: int, features: int, max_pos: tuple[float, ...]) -> StreamConfig:
-        return StreamConfig(width=heads * head_dim, in_channels=features, out_channels=features, max_pos=max_pos)
-
-    return TransformerConfig(
-        num_layers=layers,
-        num_heads=heads,
-        video=stream(VIDEO_HEAD, LATENT_CHANNELS, (20, 2048, 2048)),
-        audio=stream(AUDIO_HEAD, AUDIO_CHANNELS * audio_vae.latent_bins, (20,)),
-        caption_channels=None,
-        text_modulation=True,
-        prompt_embedder=True,
-        gated_attention=True,
-        keyframe_marker=False,
-    )
 
 
 def blocks(*entries: tuple[str, int]) -> tuple[BlockConfig, ...]:
@@ -59,12 +44,12 @@ VIDEO_ENCODER = VideoEncoderConfig(
     latent_channels=LATENT_CHANNELS,
     patch_size=4,
     blocks=blocks(
-        ("res_x", 1),
-        ("compress_space_res", 1),
-        ("res_x", 1),
-        ("compress_time_res", 2),
-        ("res_x", 1),
-        ("compress_all_res", 1),
+        ("res_x", 2),
+        ("compress_space_res", 2),
+        ("res_x", 2),
+        ("compress_time_res", 1),
+        ("res_x", 2),
+        ("compress_all_res", 2),
         ("res_x", 1),
         ("compress_all_res", 1),
         ("res_x", 1),
@@ -75,14 +60,14 @@ VIDEO_ENCODER = VideoEncoderConfig(
 VIDEO_DECODER = VideoDecoderConfig(
     out_channels=3,
     latent_channels=LATENT_CHANNELS,
-    base_channels=16,
+    base_channels=32,
     patch_size=4,
     blocks=blocks(
-        ("res_x", 1),
+        ("res_x", 2),
         ("compress_all", 2),
-        ("res_x", 1),
+        ("res_x", 2),
         ("compress_all", 1),
-        ("res_x", 1),
+        ("res_x", 2),
         ("compress_time", 1),
         ("res_x", 1),
         ("compress_space", 2),
@@ -96,7 +81,7 @@ VIDEO_DECODER = VideoDecoderConfig(
 _RES_KERNELS, _RES_DILATIONS = (3, 7, 11), ((1, 3, 5),) * 3
 VOCODER = BandwidthExtensionConfig(
     generator=GeneratorConfig(
-        initial_channels=64,
+        initial_channels=128,
         upsample_rates=(5, 2, 2, 2, 2, 2),
         upsample_kernel_sizes=(11, 4, 4, 4, 4, 4),
         resblock_kernel_sizes=_RES_KERNELS,
@@ -122,32 +107,41 @@ VOCODER = BandwidthExtensionConfig(
 )
 
 
-def text_config(vocabulary: int, length: int) -> GemmaConfig:
-    """Gemma 3 of three layers: two see a window of `length` tokens, one sees all."""
+def _text() -> GemmaConfig:
+    """Gemma 3 of three layers: two see a window as long as the text may be, one sees all."""
 
     def layer(window: int | None, theta: float) -> LayerConfig:
         return LayerConfig(num_heads=2, num_kv_heads=1, head_dim=32, scale=32**-0.5, window=window, rope_theta=theta)
 
     return GemmaConfig(
-        vocab_size=vocabulary,
+        vocab_size=VOCABULARY,
         hidden_size=64,
         intermediate_size=256,
         rms_norm_eps=1e-6,
-        layers=(layer(length, 1e4), layer(length, 1e4), layer(None, 1e6)),
+        layers=(layer(TEXT_LENGTH, 1e4), layer(TEXT_LENGTH, 1e4), layer(None, 1e6)),
     )
 
 
-def projection_config(text: GemmaConfig, heads: int) -> ProjectionConfig:
-    return ProjectionConfig(
-        hidden_size=text.hidden_size,
-        num_states=text.num_states,
-        video_features=heads * VIDEO_HEAD,
-        audio_features=heads * AUDIO_HEAD,
-    )
+def _stream(head_dim: int, features: int, max_pos: tuple[float, ...]) -> StreamConfig:
+    return StreamConfig(width=HEADS * head_dim, in_channels=features, out_channels=features, max_pos=max_pos)
 
 
-def connector_config(heads: int, head_dim: int, registers: int) -> ConnectorConfig:
-    return ConnectorConfig(num_layers=1, num_heads=heads, head_dim=head_dim, num_registers=registers, gated=True)
+def _connector(head_dim: int) -> ConnectorConfig:
+    return ConnectorConfig(num_layers=1, num_heads=HEADS, head_dim=head_dim, num_registers=REGISTERS, gated=True)
+
+
+TEXT = _text()
+TRANSFORMER = TransformerConfig(
+    num_layers=LAYERS,
+    num_heads=HEADS,
+    video=_stream(VIDEO_HEAD, LATENT_CHANNELS, (20, 2048, 2048)),
+    audio=_stream(AUDIO_HEAD, AUDIO_CHANNELS * AUDIO_VAE.latent_bins, (20,)),
+    caption_channels=None,
+    text_modulation=True,
+    prompt_embedder=True,
+    gated_attention=True,
+    keyframe_marker=False,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,17 +161,21 @@ class Sizes:
     vocabulary: int
 
 
-TEXT = text_config(VOCABULARY, TEXT_LENGTH)
 SHIPPED = Sizes(
     audio_vae=AUDIO_VAE,
     video_encoder=VIDEO_ENCODER,
     video_decoder=VIDEO_DECODER,
     vocoder=VOCODER,
     text=TEXT,
-    projection=projection_config(TEXT, HEADS),
-    video_connector=connector_config(HEADS, VIDEO_HEAD, REGISTERS),
-    audio_connector=connector_config(HEADS, AUDIO_HEAD, REGISTERS),
-    transformer=transformer_config(HEADS, 4, AUDIO_VAE),
+    projection=ProjectionConfig(
+        hidden_size=TEXT.hidden_size,
+        num_states=TEXT.num_states,
+        video_features=HEADS * VIDEO_HEAD,
+        audio_features=HEADS * AUDIO_HEAD,
+    ),
+    video_connector=_connector(VIDEO_HEAD),
+    audio_connector=_connector(AUDIO_HEAD),
+    transformer=TRANSFORMER,
     text_length=TEXT_LENGTH,
     vocabulary=VOCABULARY,
 )

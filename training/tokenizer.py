@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import product
+from collections.abc import Iterable
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
@@ -30,15 +29,3 @@ def make_tokenizer(texts: Iterable[str], *, vocabulary: int, max_length: int) ->
     )
     tokenizer.enable_truncation(max_length=max_length)
     return str(tokenizer.to_str())
-
-
-def sample_captions() -> Iterator[str]:
-    """Captions of the small world that the embedded model is made for (spec page embedded_model, section 3)."""
-    sizes, colours, shapes = ("small", "large"), ("red", "green", "blue", "yellow"), ("ball", "box", "triangle")
-    motions = ("bounces", "slides left", "slides right", "blinks")
-    floors = ("grey", "white", "black")
-    sounds = ("a low knock at each bounce", "a high beep", "a steady hum", "a rising tone", "a falling tone", "silence")
-    for size, colour, shape, motion, floor in product(sizes, colours, shapes, motions, floors):
-        for sound in sounds:
-            yield f"a {size} {colour} {shape} {motion} on a {floor} floor, {sound}"
-            yield f"two {size} {colour} {shape}s {motion}, the camera pans on a {floor} background, {sound}"

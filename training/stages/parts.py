@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...model_loaders.assemble import build_on_meta
 from ..embedded_config import Sizes
-from ..embedded_random import DIFFUSION, SEED, file_name, initial_value, networks
+from ..initial import DIFFUSION, SEED, file_name, initial_value, networks
 from ..store import Store
 
 Network = TypeVar("Network", bound=nn.Module)

@@ -1,17 +1,11 @@
-"""Makes the embedded checkpoint with random weights: `python -m openltx.training.embedded_random`.
-
-Random for now: it wires, runs and tests every stage, and shows nothing sensible. Training replaces the weights and
-keeps the file's layout.
-"""
+"""The networks of the embedded checkpoint, the names of their tensors in the file, and legal values to begin with."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
@@ -25,7 +19,6 @@ from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.vocoder import BandwidthExtensionVocoder
 from ..networks.vocoder.activation import kaiser_sinc_filter
 from . import embedded_config as sizes
-from .tokenizer import make_tokenizer, sample_captions
 
 SEED = 23
 DIFFUSION = "model.diffusion_model."
@@ -57,19 +50,6 @@ def file_name(prefix: str, parameter: str) -> str:
     for half in ("encoder.", "decoder."):
         name = name.replace(f"vae.{half}per_channel_statistics.", "vae.per_channel_statistics.")
     return name
-
-
-def random_checkpoint(seed: int = SEED) -> dict[str, Tensor]:
-    """All tensors of the file. A tensor depends on the seed and its own name only, not on the others."""
-    tensors = {
-        file_name(prefix, name): tensor
-        for prefix, network in networks().items()
-        for name, tensor in network.state_dict().items()
-    }
-    made = {name: initial_value(name, tensor, seed) for name, tensor in tensors.items()}
-    text = make_tokenizer(sample_captions(), vocabulary=sizes.VOCABULARY, max_length=sizes.TEXT_LENGTH)
-    made["text_encoder.tokenizer_json"] = torch.frombuffer(bytearray(text.encode("utf-8")), dtype=torch.uint8)
-    return made
 
 
 def initial_value(name: str, like: Tensor, seed: int) -> Tensor:
@@ -112,14 +92,3 @@ def fourier_basis(n_fft: int) -> Tensor:
     angles = torch.outer(torch.arange(n_fft // 2 + 1), torch.arange(n_fft)).double() * (2 * math.pi / n_fft)
     window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64)
     return (torch.cat([angles.cos(), -angles.sin()]) * window)[:, None].float()
-
-
-def main() -> None:
-    path = Path(__file__).resolve().parents[1] / "assets" / sizes.FILE_NAME
-    path.parent.mkdir(exist_ok=True)
-    save_file(random_checkpoint(), path, sizes.metadata())
-    print(f"{path}: {path.stat().st_size / 2**20:.1f} MiB")
-
-
-if __name__ == "__main__":
-    main()
