@@ -32,6 +32,7 @@ def only_stream(
     return DiffusionModel(
         generation=model.generation,  # of an audio-only file the tensors no longer tell
         path=model.path,
+        file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), model.transformer.dtype),
         config=transformer_config(file),
     )

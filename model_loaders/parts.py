@@ -56,8 +56,11 @@ class Lazy(Generic[Loaded]):
         """Reads the network anew."""
         return self._load
 
-    def on(self, device: torch.device) -> Loaded:
-        """The network on `device`, in the dtype that was chosen for it."""
+    def on(self, device: torch.device, *, memory: int = 0) -> Loaded:
+        """The network on `device`, in the dtype that was chosen for it.
+
+        memory: bytes that the caller will need there besides the weights, for hosts that make room.
+        """
         if self._loaded is None:
             self._loaded = self._load()
         self._loaded.to(device, self.dtype)  # modules and handles move in place
@@ -79,9 +82,11 @@ class Part:
 class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
-    weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
+    file: where it is read from, of half a model without the other half. weight_format: as `detection` names it.
+    loras: what `transformer` has been changed by; clean: reads it without them.
     """
 
+    file: Checkpoint = field(repr=False)
     transformer: Lazy[Transformer] = field(repr=False)
     config: TransformerConfig = field(repr=False)
     weight_format: str = ""
@@ -169,6 +174,7 @@ def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = to
     return DiffusionModel(
         generation=generation_of_transformer(file),
         path=file.path,
+        file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
         config=transformer_config(file),
         weight_format=detect_checkpoint(file).weight_format,

@@ -87,6 +87,11 @@ def attention(
     return torch.cat([_backend.get()(q[..., piece, :], k, v, bias(piece), scale) for piece in pieces], dim=-2)
 
 
+def current_backend() -> AttentionBackend:
+    """What `attention` uses now, for a back end that only sometimes does better."""
+    return _backend.get()
+
+
 @contextmanager
 def attention_backend(backend: AttentionBackend) -> Iterator[None]:
     """Use `backend` for every `attention` call inside the `with` block."""

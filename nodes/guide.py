@@ -21,7 +21,7 @@ from ..samplers.guidance import (
 )
 from ..samplers.streams import Streams
 from ..samplers.tiling import TilePlan
-from .conditioning import Conditioning
+from .contexts import Conditioning
 from .host.api import io
 
 TEXT_RULES: dict[str, TextRule] = {

@@ -9,7 +9,8 @@ from torch import Tensor
 from ..model_loaders.parts import TextPart
 from ..samplers.long_video import NOTHING, Handover, LongClip, Segment, SegmentItems, plan_segments
 from ..samplers.streams import Streams
-from .conditioning import Conditioning, EncodePrompt
+from .conditioning import EncodePrompt
+from .contexts import Conditioning
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, ITEMS, Latent, frame_rate_of, items_of, joined, layout_of, members

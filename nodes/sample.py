@@ -7,7 +7,7 @@ from torch import Tensor
 from ..model_loaders.parts import DiffusionModel
 from ..samplers.guidance import Guidance
 from ..samplers.streams import Streams
-from .conditioning import Conditioning
+from .contexts import Conditioning
 from .guide import Guider
 from .host.api import io
 from .latents import Latent

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
+from ..networks.transformer import Transformer
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.conditioning import KeyframeSlots, apply_items
 from ..samplers.denoiser import Denoiser
@@ -21,7 +22,7 @@ from ..samplers.state import StageResult, StreamState, audio_state, end_stage, n
 from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
-from .conditioning import contexts_of
+from .contexts import contexts_of
 from .guide import Guider
 from .host.api import compute_device, output_file, progress, warn_user
 from .latents import (
@@ -38,7 +39,7 @@ from .latents import (
     refuse_other_duration,
 )
 from .noise import NoiseSource
-from .predictor import Texts, predictor
+from .predictor import Texts, activation_bytes, predictor
 from .rules import StepRule
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
@@ -58,7 +59,7 @@ def run_stage(
     states = stage_states(latent, guider.model, compute_device())
     start, denoiser = MASK_RULES[guider.mask_rule]
     states = states.map(lambda state, drawn: start(state, drawn, sigmas[0]), noise.start(states))
-    transformer = guider.model.transformer.on(compute_device())
+    transformer = _transformer(guider.model, states)
     texts = stage_texts(guider, states)
     denoise = denoiser(
         states,
@@ -74,6 +75,13 @@ def run_stage(
     with _LastGood(len(sigmas) - 1, finish) as steps:
         denoised = rule.run(denoise, states, sigmas, noise, steps)
     return finish(denoised)
+
+
+def _transformer(model: DiffusionModel, states: Streams[StreamState]) -> Transformer:
+    """The network, on the device, with room for one pass beside it."""
+    tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
+    needed = activation_bytes(model.config, model.transformer.dtype, tokens)
+    return model.transformer.on(compute_device(), memory=needed)
 
 
 class _LastGood:

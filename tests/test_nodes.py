@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from openltx.nodes.conditioning import GENERATION, EncodePrompt, contexts_of
+from openltx.nodes.conditioning import EncodePrompt
+from openltx.nodes.contexts import GENERATION, contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from openltx.nodes.encode import EncodeAudio
 from openltx.nodes.given_items import GivenAudio, GivenVideo, ReferenceVoice
@@ -85,7 +86,7 @@ def test_conditioning_of_another_model_is_refused(parts: Any) -> None:
     assert contexts.video.shape[-1] == 128
     with pytest.raises(ValueError, match=r"positive: expected LTX-2\.3 .* found LTX-2"):
         contexts_of([[own[0][0], {GENERATION: "2"}]], model, "positive")
-    with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64 .* found 77"):
+    with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64, found 77"):
         contexts_of([[torch.zeros(1, 4, 77), {}]], model, "negative")
     with pytest.raises(ValueError, match="one conditioning entry, found 2"):
         contexts_of(own + own, model, "positive")
@@ -234,7 +235,9 @@ def test_nan_stops_at_its_step_and_leaves_the_last_good_latent(parts: Any, laten
             return (video, audio) if len(calls) < 2 else (video, audio * float("nan"))
 
     class Broken:
-        def on(self, device: torch.device) -> Breaking:
+        dtype = torch.float32
+
+        def on(self, device: torch.device, *, memory: int = 0) -> Breaking:
             return Breaking()
 
     model = replace(parts[0], transformer=Broken())

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...model_loaders.checkpoint import open_checkpoint
 from ...model_loaders.parts import Part, open_audio, open_model, open_upscaler, open_video
 from ...model_loaders.text_projection import Modality, load_connector
-from ...nodes.conditioning import GENERATION
+from ...nodes.contexts import GENERATION
 from ...nodes.host.standalone.workflow import read_workflow
 from ...nodes.latents import members
 from ...nodes.noise import NoiseSource

@@ -1,0 +1,173 @@
+"""MODEL in ComfyUI: a ModelPatcher over a BaseModel with our transformer (comfyui_host.md 3.1 to 3.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import comfy.conds
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.supported_models_base
+import torch
+from torch import Tensor
+
+from ....model_loaders.lora.network import apply_loras
+from ....model_loaders.parts import AUDIO_BINS, DiffusionModel, Lazy, refuse_mixed
+from ....model_loaders.transformer import is_quantised, load_transformer
+from ....networks.operations import torch_operations
+from ....networks.transformer import Transformer
+from ...contexts import GENERATION, split_contexts
+from ...predictor import activation_bytes
+from .conditions import conditions_of
+from .latents import LatentFormat
+from .lora import add_loras
+from .network import CONDITIONS, HostTransformer
+from .runtime import warn_user
+
+LORAS = "openltx_loras"  # attachment of a ModelPatcher: what our own nodes have added
+SHIFT = 2.37  # of named schedulers (spec sampling.md 9.4)
+
+
+class Config(comfy.supported_models_base.BASE):  # type: ignore[misc]  # ComfyUI is absent when types are checked
+    """What a BaseModel reads of its configuration."""
+
+    unet_config: dict[str, Any] = {}  # noqa: RUF012  # ComfyUI copies it
+    unet_extra_config: dict[str, Any] = {}  # noqa: RUF012
+    sampling_settings = {"shift": SHIFT}  # noqa: RUF012
+    supported_inference_dtypes = [torch.bfloat16, torch.float32]  # noqa: RUF012
+    memory_usage_factor = 1.0  # not read: `memory_required` is ours
+
+
+class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
+    """The network, and what ComfyUI's samplers ask about it."""
+
+    def __init__(self, handle: DiffusionModel, network: HostTransformer, device: torch.device) -> None:
+        config = Config({"disable_unet_model_creation": True, "dtype": network.dtype})
+        config.latent_format = LatentFormat(handle.video_channels or handle.audio_channels, str(handle.path))
+        super().__init__(config, comfy.model_base.ModelType.FLUX, device=device)
+        self.diffusion_model = network
+        comfy.model_management.archive_model_dtypes(network)
+        self.handle = handle
+
+    def extra_conds(self, **entries: Any) -> dict[str, Any]:
+        """Once a run and prompt: the text, and everything else in one value, which ComfyUI hands through."""
+        shapes = entries.get("latent_shapes") or [entries["noise"].shape]
+        self.latent_format.shapes = shapes
+        self._refuse_other_generation(entries)
+        context = entries.get("cross_attn")
+        if context is None:
+            raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
+        split_contexts(context, self.handle.config, "conditioning")
+        return {
+            "c_crossattn": comfy.conds.CONDRegular(context),  # not CONDCrossAttn, which repeats tokens
+            "latent_shapes": comfy.conds.CONDConstant(shapes),
+            CONDITIONS: comfy.conds.CONDConstant(conditions_of(entries, shapes)),
+        }
+
+    def _refuse_other_generation(self, entries: Mapping[str, Any]) -> None:
+        refuse_mixed(self.handle, entries.get(GENERATION, self.handle.generation), "conditioning")
+
+    def scale_latent_inpaint(self, *, latent_image: Tensor, **others: Any) -> Tensor:
+        """Kept parts are shown clean, at timestep 0, not with noise."""
+        return latent_image
+
+    def memory_required(self, input_shape: Sequence[int], cond_shapes: Mapping[str, Any] | None = None) -> float:
+        """Bytes of a pass over (B, 1, all numbers of a packed sample), (B, C, F, H, W) or (B, C, T, bins)."""
+        config, shape = self.handle.config, list(input_shape)
+        if len(shape) == 3:
+            tokens = shape[0] * shape[2] / min(stream.in_channels for _, stream in config.streams())
+        else:
+            tokens = shape[0] * math.prod(shape[2:]) / (AUDIO_BINS if len(shape) == 4 else 1)
+        return activation_bytes(config, self.get_dtype_inference(), math.ceil(tokens))
+
+
+class PatchedNetwork(Lazy[Transformer]):
+    """The transformer of a MODEL, with whatever LoRA and paging it has there."""
+
+    def __init__(self, patcher: Any, lazy: Lazy[Transformer]) -> None:
+        super().__init__(lazy.source, lazy.dtype)
+        self.patcher = patcher
+
+    def on(self, device: torch.device, *, memory: int = 0) -> Transformer:
+        _tell_of_idle_patches(self.patcher)
+        comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
+        network: Transformer = self.patcher.model.diffusion_model
+        return network
+
+
+def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
+    """A handle → MODEL. parent: the MODEL that the node was given; a LoRA becomes patches of a clone of it.
+
+    Raises CheckpointError for a file that does not hold what its header says, ValueError where patches would be lost.
+    """
+    if isinstance(handle.transformer, PatchedNetwork):
+        return handle.transformer.patcher
+    if parent is None or not isinstance(parent.model, OpenLTXModel):
+        return _loaded(handle)
+    known = parent.get_attachment(LORAS) or ()
+    if parent.model.handle.config != handle.config or is_quantised(handle.file):
+        _refuse_lost(parent, handle)
+        return _loaded(handle)
+    patcher = parent.clone()
+    add_loras(patcher, handle.loras[len(known) :])
+    patcher.set_attachments(LORAS, handle.loras)
+    return patcher
+
+
+def own_model(model: Any, name: str) -> DiffusionModel:
+    """A MODEL → its handle, whose network is the patched one. ValueError for a model that is not ours."""
+    if isinstance(model, DiffusionModel):
+        return model
+    inner = getattr(model, "model", None)
+    if not isinstance(inner, OpenLTXModel):
+        found = type(inner if inner is not None else model).__name__
+        raise ValueError(
+            f"{name}: expected a model from Load LTX Model, found ComfyUI's {found}; load its file with our node, or "
+            "sample it with SamplerCustomAdvanced"
+        )
+    network = PatchedNetwork(model, inner.handle.transformer)
+    return replace(inner.handle, transformer=network, loras=model.get_attachment(LORAS) or inner.handle.loras)
+
+
+def _loaded(handle: DiffusionModel, *, disable_dynamic: bool = False) -> Any:
+    """Reads the weights, memory-mapped. The class of patcher is looked up now: ComfyUI replaces it when it starts."""
+    manager, dtype = comfy.model_management, handle.transformer.dtype
+    operations = torch_operations if is_quantised(handle.file) else comfy.ops.pick_operations(dtype, None)
+    network = load_transformer(handle.file, operations=operations, network=HostTransformer)
+    assert isinstance(network, HostTransformer)
+    apply_loras(network, handle.loras)
+    offload = manager.unet_offload_device()
+    model = OpenLTXModel(handle, network.to(dtype), offload)
+    patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = patcher_class(model, load_device=manager.get_torch_device(), offload_device=offload)
+    patcher.cached_patcher_init = (_loaded, (handle,))
+    patcher.set_attachments(LORAS, handle.loras)
+    return patcher
+
+
+def _refuse_lost(parent: Any, handle: DiffusionModel) -> None:
+    """A model that is read anew would come without what other nodes have put on the one before."""
+    own = len(parent.get_attachment(LORAS) or ())
+    if parent.patches and not own:
+        raise ValueError(
+            f"{handle.path.name}: expected a model without patches of other nodes, found {len(parent.patches)} patched "
+            "weights; put this node before LoRA loaders"
+        )
+
+
+def _tell_of_idle_patches(patcher: Any) -> None:
+    """Patches that act inside ComfyUI's samplers have no effect in ours: say so."""
+    options = patcher.model_options
+    inner = options.get("transformer_options", {})
+    idle = sorted({*options} - {"transformer_options"}) + sorted(name for name, value in inner.items() if value)
+    idle += sorted(kind for kind, found in patcher.wrappers.items() if found)
+    if idle:
+        warn_user(
+            f"the model carries patches that act in ComfyUI's samplers only ({', '.join(idle)}): connect Guider (LTX) "
+            "and Step Rule (LTX) to SamplerCustomAdvanced to use them"
+        )
