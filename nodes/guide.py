@@ -115,7 +115,7 @@ class MultimodalGuider(io.ComfyNode):
                 GuidanceType.Input("video", optional=True, tooltip="Guidance of the picture."),
                 GuidanceType.Input("audio", optional=True, tooltip="Guidance of the sound."),
             ],
-            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX).")],
+            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -155,7 +155,7 @@ class PresetGuider(io.ComfyNode):
                     "guided; official HQ: for res_2s; none: one pass a step (distilled models, refinements).",
                 ),
             ],
-            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX).")],
+            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")],
         )
 
     @classmethod

@@ -91,7 +91,7 @@ class Noise(io.ComfyNode):
                     tooltip="The same seed and settings give the same result on the same machine.",
                 )
             ],
-            outputs=[io.Noise.Output("noise", tooltip="For Sample Stage (LTX).")],
+            outputs=[io.Noise.Output("noise", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")],
         )
 
     @classmethod

@@ -91,7 +91,7 @@ class SampleStage(io.ComfyNode):
             category="OpenLTX/sampling",
             description="Denoises a latent with any noise, guider, step rule and sigmas; its items take part.",
             inputs=[
-                io.Noise.Input("noise", tooltip="From Noise (LTX)."),
+                io.Noise.Input("noise", tooltip="From Noise (LTX), or ComfyUI's RandomNoise."),
                 io.Guider.Input("guider", tooltip="From Guider (LTX) or Preset Guider (LTX)."),
                 io.Sampler.Input("sampler", tooltip="From Step Rule (LTX)."),
                 io.Sigmas.Input("sigmas", tooltip="From a schedule node; the first value is the level of noise."),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-from comfyui_side import Executor  # type: ignore[import-not-found]  # beside this file; the tests have no packages
 
 CHECKPOINT = "openltx-tiny-2.3.safetensors"
 SIGMAS = "1.0, 0.7, 0.4, 0.0"
@@ -39,15 +37,19 @@ class Capture:
 class Graphs:
     """Runs graphs in ComfyUI's executor, with its own nodes and ours."""
 
-    def __init__(self, base: Path) -> None:
-        self.base, self.runs = base, 0
+    def __init__(self, make: Callable[[list[type[Any]]], Any]) -> None:
+        """make: node classes → an executor that knows them."""
+        self.make, self.runs = make, 0
         nodes = importlib.import_module("nodes")
         if "SamplerCustomAdvanced" not in nodes.NODE_CLASS_MAPPINGS:
             asyncio.run(nodes.init_builtin_extra_nodes())
-        self.executor = Executor(
-            importlib.import_module("openltx_in_comfyui.nodes.host.comfyui").comfyui_extension().nodes
-        )
+        package = importlib.import_module("openltx_in_comfyui.nodes.host.comfyui")
+        self.executor = make(package.comfyui_extension().nodes)
         nodes.NODE_CLASS_MAPPINGS["Capture"] = Capture
+
+    def anew(self) -> Graphs:
+        """With nothing in its cache."""
+        return Graphs(self.make)
 
     def run(self, graph: dict[str, Any], *wanted: tuple[str, int], expect: str = "success") -> Any:
         """The values on wires (node id, output); one alone for one wire. Otherwise the error's text."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,6 @@ from safetensors.torch import load_file, save_file
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 2e-5
-
-
-@pytest.fixture(scope="module")
-def side(comfyui_base: Path) -> Iterator[Any]:
-    """`native_side`, with ComfyUI running."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(HERE))
-        yield importlib.import_module("native_side")
-
-
-@pytest.fixture(scope="module")
-def graphs(side: Any, comfyui_base: Path) -> Any:
-    return side.Graphs(comfyui_base)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +218,7 @@ def test_a_model_that_fits_in_part_gives_the_same(graphs: Any, side: Any, lora: 
             offloaded.append(sum(getattr(module, "comfy_cast_weights", False) for module in modules))
 
     monkeypatch.setattr(manager, "load_models_gpu", load_little)
-    part = side.Graphs(graphs.base).run({**graph, "out": side.ours(model="lora")}, ("out", 0))  # with an empty cache
+    part = graphs.anew().run({**graph, "out": side.ours(model="lora")}, ("out", 0))  # with an empty cache
     assert offloaded
     assert offloaded[0] > 50
     for one, other in zip(part["samples"].unbind(), whole["samples"].unbind(), strict=True):

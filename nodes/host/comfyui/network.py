@@ -84,7 +84,7 @@ class HostTransformer(Transformer):
         community = conditions.states(len(latent), latent.device)
         tokens = _with_reference(community.tokens(samples), community.states)
         texts = split_contexts(context, self.config, "conditioning")
-        streams = _shown(tokens, community).map(_stream_maker(sigma), community.seen, texts)
+        streams = _shown(tokens, community).map(_stream_maker(sigma), community.seen, texts, _enabled(options))
         self._current = options
         try:
             velocities = super().forward(
@@ -130,7 +130,7 @@ class HostTransformer(Transformer):
 def _stream_maker(sigma: Tensor) -> Any:
     """The stream's sigma, which drives text modulation and gates, is its largest token's (spec sampling.md 9.3)."""
 
-    def make(latent: Tensor, state: StreamState, context: Tensor) -> Stream:
+    def make(latent: Tensor, state: StreamState, context: Tensor, enabled: bool) -> Stream:
         timesteps = state.mask * sigma.float()[:, None, None]
         return Stream(
             latent=latent,
@@ -139,6 +139,7 @@ def _stream_maker(sigma: Tensor) -> Any:
             positions=state.positions,
             context=context.to(latent),
             keyframes_mask=state.keyframe_marks,
+            enabled=enabled,
         )
 
     return make
@@ -166,6 +167,12 @@ def _spread(velocity: Streams[Tensor], tokens: Streams[Tensor], community: Commu
     video = torch.zeros_like(tokens.video)
     video[:, community.kept] = velocity.video
     return Streams(video=video, audio=velocity.audio)
+
+
+def _enabled(options: Options) -> Streams[bool]:
+    """Streams that the pass of our guidance updates: all, but those that skip a step."""
+    a_pass = options.get(PASS)
+    return Streams(video=True, audio=True) if a_pass is None else a_pass.enabled
 
 
 def _perturbations(options: Options, count: int) -> Any:
