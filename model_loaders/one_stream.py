@@ -34,6 +34,7 @@ def only_stream(
         path=model.path,
         file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), model.transformer.dtype),
+        connectors=model.connectors,
         config=transformer_config(file),
     )
 

@@ -14,6 +14,7 @@ import torch
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
 from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
 from ..networks.operations import Operations, torch_operations
+from ..networks.text.connector import Connectors
 from ..networks.transformer import Transformer, TransformerConfig
 from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.statistics import PerChannelStatistics
@@ -25,7 +26,7 @@ from .detection import detect_checkpoint
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler
 from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
-from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
+from .text_encoder import TextEncoder, load_connectors, load_text_encoder, refuse_incomplete_text
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
@@ -82,12 +83,13 @@ class Part:
 class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
-    file: where it is read from, of half a model without the other half. weight_format: as `detection` names it.
-    loras: what `transformer` has been changed by; clean: reads it without them.
+    file: where it is read from, of half a model without the other half. connectors: for text features of ComfyUI.
+    weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
     """
 
     file: Checkpoint = field(repr=False)
     transformer: Lazy[Transformer] = field(repr=False)
+    connectors: Lazy[Connectors] = field(repr=False)
     config: TransformerConfig = field(repr=False)
     weight_format: str = ""
     loras: tuple[LoraUse, ...] = ()
@@ -176,6 +178,7 @@ def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = to
         path=file.path,
         file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
+        connectors=Lazy(partial(load_connectors, file), dtype),
         config=transformer_config(file),
         weight_format=detect_checkpoint(file).weight_format,
     )

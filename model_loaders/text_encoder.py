@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..networks.operations import Operations, torch_operations
-from ..networks.text.connector import Connector
+from ..networks.text.connector import Connector, Connectors
 from ..networks.text.features import SeparateProjection, SharedProjection
 from ..networks.text.gemma import GemmaDecoder
 from ..networks.text.gemma3 import Gemma3
@@ -33,7 +33,7 @@ from .text_projection import (
     model_version,
     source_gemma_version,
 )
-from .tokenizer import PromptTokenizer
+from .tokenizer import MAX_TOKENS, PromptTokenizer
 
 ENCODER_2_5 = "gemma4-12b-ltx-v1"
 MODALITIES: tuple[Modality, ...] = ("video", "audio")
@@ -140,6 +140,20 @@ def load_text_encoder(
         identity=tuple(_identity(file.path) for file in files),
         cache=ConditioningCache() if cache is None else cache,
     )
+
+
+def load_connectors(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> Connectors:
+    """Both connectors of an LTX file, for features of its text encoder that come without them.
+
+    Contexts have the length of the encoder that the file holds itself, or the published one.
+    Raises CheckpointError for a file without connectors.
+    """
+    video, audio = (load_connector((checkpoint,), modality, operations=operations) for modality in MODALITIES)
+    try:
+        positions = find_encoder(checkpoint.path).tokenizer().max_length
+    except CheckpointError:
+        positions = MAX_TOKENS
+    return Connectors(video, audio, positions=positions)
 
 
 def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operations) -> GemmaDecoder:

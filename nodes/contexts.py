@@ -13,8 +13,10 @@ from torch import Tensor
 from ..model_loaders.parts import DiffusionModel, refuse_mixed
 from ..networks.transformer import TransformerConfig
 from ..samplers.streams import Streams
+from .host.api import compute_device
 
 GENERATION = "openltx_generation"
+UNPROCESSED = "unprocessed_ltxav_embeds"  # of ComfyUI's text encoder: features that the connectors have not seen
 Conditioning = list[list[Any]]
 
 
@@ -27,6 +29,9 @@ def contexts_of(conditioning: Conditioning, model: DiffusionModel, name: str) ->
         raise ValueError(f"{name}: expected one conditioning entry, found {len(conditioning)}; encode a single prompt")
     contexts, options = conditioning[0]
     refuse_mixed(model, options.get(GENERATION, model.generation), name)
+    if options.get(UNPROCESSED):
+        device = compute_device()
+        contexts = model.connectors.on(device)(contexts.to(device, model.connectors.dtype))
     return split_contexts(contexts, model.config, name)
 
 

@@ -13,7 +13,7 @@ from .conditioning import EncodePrompt
 from .contexts import Conditioning
 from .guide import Guider
 from .host.api import check_interrupted, io
-from .latents import FRAME_RATE, ITEMS, Latent, frame_rate_of, items_of, joined, layout_of, members
+from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, joined, layout_of, members, with_items, without_items
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
 from .stage import run_stage
@@ -148,12 +148,11 @@ class SampleLong(io.ComfyNode):
 
         def sample(segment: Segment, start: Streams[Tensor], items: Streams[SegmentItems]) -> Streams[Tensor]:
             check_interrupted()
-            part = {"samples": joined(start), FRAME_RATE: clip.layout.fps, ITEMS: items}
+            part = with_items({"samples": joined(start), FRAME_RATE: clip.layout.fps}, items)
             own_noise, own_guider = segment_noise(seeds, segment), with_prompt(guider, prompts, segment.index)
             return members(run_stage(own_noise, own_guider, sampler, sigmas, part)[0])
 
-        rest = {key: value for key, value in latent.items() if key != ITEMS}
-        return io.NodeOutput({**rest, "samples": joined(clip.sample(segments, sample))})
+        return io.NodeOutput({**without_items(latent), "samples": joined(clip.sample(segments, sample))})
 
 
 def split_prompts(texts: str) -> list[str]:

@@ -13,7 +13,6 @@ from ..samplers.shapes import nearest_frames, pixel_frames
 from .host.api import io
 from .latents import (
     FRAME_RATE,
-    ITEMS,
     KEYFRAME_CLIP,
     KEYFRAMES,
     WINDOW,
@@ -26,6 +25,7 @@ from .latents import (
     members,
     video_of,
     with_video_item,
+    without_items,
 )
 
 ANCHOR_STRENGTH = 0.95
@@ -206,7 +206,7 @@ class TrimVideo(io.ComfyNode):
                 f"frames: expected at most {pixel_frames(video.shape[2])} after {rounds} rounds, found "
                 f"{pixel_frames(count)}; take the frames of the first stage"
             )
-        rest: dict[str, Any] = {key: value for key, value in latent.items() if key not in (ITEMS, WINDOW)}
+        rest = {key: value for key, value in without_items(latent).items() if key != WINDOW}
         return io.NodeOutput({**rest, "samples": joined(replace_video(latent, video[:, :, :count]))})
 
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
 from ..networks.transformer import Transformer
 from ..samplers.community import CommunityDenoiser, community_noised
-from ..samplers.conditioning import KeyframeSlots, apply_items
 from ..samplers.denoiser import Denoiser
 from ..samplers.schedules import check_sigmas
-from ..samplers.shapes import pixel_frames
-from ..samplers.state import StageResult, StreamState, audio_state, end_stage, noised, video_state
+from ..samplers.state import StreamState, noised
 from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
@@ -26,21 +22,13 @@ from .contexts import contexts_of
 from .guide import Guider
 from .host.api import compute_device, output_file, progress, warn_user
 from .latents import (
-    FRAME_RATE,
-    ITEMS,
-    KEYFRAME_CLIP,
-    KEYFRAMES,
-    Items,
     Latent,
-    frame_rate_of,
-    items_of,
-    joined,
     members,
-    refuse_other_duration,
 )
 from .noise import NoiseSource
 from .predictor import Texts, activation_bytes, predictor
 from .rules import StepRule
+from .start import start_of
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
 MASK_RULES = {"official": (noised, Denoiser), "community": (community_noised, CommunityDenoiser)}
@@ -54,11 +42,10 @@ def run_stage(
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
     """
     sigmas = check_sigmas(sigmas)
-    refuse_other_duration(latent)
     warn_of_guided_distilled(guider)
-    states = stage_states(latent, guider.model, compute_device())
-    start, denoiser = MASK_RULES[guider.mask_rule]
-    states = states.map(lambda state, drawn: start(state, drawn, sigmas[0]), noise.start(states))
+    start = start_of(latent, guider.positive, guider.model, compute_device())
+    noised_by, denoiser = MASK_RULES[guider.mask_rule]
+    states = start.states.map(lambda state, drawn: noised_by(state, drawn, sigmas[0]), start.noise(noise))
     transformer = _transformer(guider.model, states)
     texts = stage_texts(guider, states)
     denoise = denoiser(
@@ -69,12 +56,9 @@ def run_stage(
         unconditioned=rule.needs_unconditioned,
     )
 
-    def finish(denoised: Streams[Tensor]) -> tuple[Latent, Latent | None]:
-        return _finished(latent, denoised.map(lambda tokens, state: end_stage(replace(state, latent=tokens)), states))
-
-    with _LastGood(len(sigmas) - 1, finish) as steps:
+    with _LastGood(len(sigmas) - 1, start.finished) as steps:
         denoised = rule.run(denoise, states, sigmas, noise, steps)
-    return finish(denoised)
+    return start.finished(denoised)
 
 
 def _transformer(model: DiffusionModel, states: Streams[StreamState]) -> Transformer:
@@ -119,20 +103,6 @@ def warn_of_guided_distilled(guider: Guider) -> None:
         )
 
 
-def stage_states(latent: Latent, model: DiffusionModel, device: torch.device) -> Streams[StreamState]:
-    """The streams of a LATENT as token states with its items in them, before noise."""
-    start = members(latent).map(lambda member: member.to(device, torch.float32))
-    states = Streams(
-        video=None if start.video is None else video_state(start.video, frame_rate_of(latent)),
-        audio=None if start.audio is None else audio_state(start.audio),
-    )
-
-    def apply(state: StreamState, items: Items | None) -> StreamState:
-        return apply_items(state, items or (), slots_supported=model.config.keyframe_marker)
-
-    return states.map(apply, items_of(latent))
-
-
 def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
     """The contexts of the streams. A frozen stream reads its positive text in every pass: it has nothing to guide."""
     positive = contexts_of(guider.positive, guider.model, "positive")
@@ -144,21 +114,3 @@ def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
         return None if state.frozen else context
 
     return Texts(positive=positive, negative=states.map(unfrozen, negative))
-
-
-def _finished(latent: Latent, results: Streams[StageResult]) -> tuple[Latent, Latent | None]:
-    pair = results.map(lambda result: result.latent.float().cpu())
-    rest = {key: value for key, value in latent.items() if key != ITEMS}
-    return {**rest, "samples": joined(pair)}, _keyframes(latent, results.video)
-
-
-def _keyframes(latent: Latent, video: StageResult | None) -> Latent | None:
-    if video is None or video.slots is None:
-        return None
-    slots = next(item for item in items_of(latent).video or () if isinstance(item, KeyframeSlots))
-    return {
-        "samples": video.slots.float().cpu(),
-        FRAME_RATE: frame_rate_of(latent),
-        KEYFRAMES: list(slots.positions),
-        KEYFRAME_CLIP: pixel_frames(video.latent.shape[2]),
-    }

@@ -15,7 +15,7 @@ from ..samplers.streams import Streams
 from ..samplers.tiling import AxisTiles, Tile, TilePlan, affordable_plan, blend_tiles, fitted_plan
 from .guide import Guider
 from .host.api import check_interrupted, io
-from .latents import FRAME_RATE, ITEMS, Latent, items_of, joined, layout_of, members, video_of
+from .latents import FRAME_RATE, Latent, items_of, joined, layout_of, members, video_of, with_items, without_items
 from .long import seeded
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
@@ -137,8 +137,7 @@ class SampleTiles(io.ComfyNode):
             own_noise = SeededNoise(seeds.seed + index)
             parts.append(video_of(run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))[0]))
         pair = Streams(video=blend_tiles(tiles, parts), audio=members(latent).audio)
-        rest = {key: value for key, value in latent.items() if key != ITEMS}
-        return io.NodeOutput({**rest, "samples": joined(pair)})
+        return io.NodeOutput({**without_items(latent), "samples": joined(pair)})
 
 
 class MaskRule(io.ComfyNode):
@@ -190,7 +189,7 @@ def tile_latent(latent: Latent, tile: Tile) -> Latent:
         audio_items = (GivenStream(latent=sound),)
     cut = Streams(video=tile.cut(video_of(latent)), audio=sound)
     items = Streams(video=tuple(cut_video_items(items_of(latent).video or (), tile, layout)), audio=audio_items)
-    return {"samples": joined(cut), FRAME_RATE: layout.fps, ITEMS: items}
+    return with_items({"samples": joined(cut), FRAME_RATE: layout.fps}, items)
 
 
 def plan_text(plan: TilePlan, grid: VideoGrid) -> str:

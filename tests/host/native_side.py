@@ -20,6 +20,8 @@ class Capture:
 
     CATEGORY, FUNCTION, OUTPUT_NODE, RETURN_TYPES = "test", "keep", True, ()
     seen: dict[str, Any] = {}  # noqa: RUF012
+    given: Any = None  # of the nodes Given and GivenPrompts
+    prompts: Any = None
 
     @classmethod
     def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
@@ -34,18 +36,45 @@ class Capture:
         return True
 
 
+class Given:
+    """A LATENT that a test has made."""
+
+    CATEGORY, FUNCTION = "test", "give"
+    RETURN_TYPES: tuple[str, ...] = ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls) -> dict[str, Any]:  # noqa: N802
+        return {"required": {}}
+
+    @classmethod
+    def IS_CHANGED(cls) -> float:  # noqa: N802
+        return float("nan")
+
+    def give(self) -> tuple[Any, ...]:
+        return (Capture.given,)
+
+
+class GivenPrompts(Given):
+    """A positive and a negative CONDITIONING that a test has made."""
+
+    RETURN_TYPES = ("CONDITIONING", "CONDITIONING")
+
+    def give(self) -> tuple[Any, ...]:
+        return tuple(Capture.prompts)
+
+
 class Graphs:
     """Runs graphs in ComfyUI's executor, with its own nodes and ours."""
 
     def __init__(self, make: Callable[[list[type[Any]]], Any]) -> None:
         """make: node classes → an executor that knows them."""
         self.make, self.runs = make, 0
-        nodes = importlib.import_module("nodes")
+        nodes: Any = importlib.import_module("nodes")
         if "SamplerCustomAdvanced" not in nodes.NODE_CLASS_MAPPINGS:
             asyncio.run(nodes.init_builtin_extra_nodes())
         package = importlib.import_module("openltx_in_comfyui.nodes.host.comfyui")
         self.executor = make(package.comfyui_extension().nodes)
-        nodes.NODE_CLASS_MAPPINGS["Capture"] = Capture
+        nodes.NODE_CLASS_MAPPINGS |= {node.__name__: node for node in (Capture, Given, GivenPrompts)}
 
     def anew(self) -> Graphs:
         """With nothing in its cache."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,7 +16,8 @@ from ....networks.transformer import Prepared
 from ....samplers.community import CommunityStates, community_latent, community_states
 from ....samplers.streams import Streams
 
-READ = ("frame_rate", "keyframe_idxs", "guide_attention_entries", "ref_audio")
+VOICE = "ref_audio"
+READ = ("frame_rate", "keyframe_idxs", "guide_attention_entries", VOICE)
 REFUSED = {
     "control": "a ControlNet; use a control clip with Condition: Reference Video (LTX) or LTXVAddGuide",
     "gligen": "GLIGEN boxes, which this network does not know; remove them",
@@ -46,6 +48,12 @@ class Conditions:
         return _equal(mine, theirs)
 
     __hash__ = None  # type: ignore[assignment]  # it is compared by value
+
+    @cached_property
+    def voiceless(self) -> Conditions:
+        """Without the reference voice, for the pass of LTXVReferenceAudio that amplifies it."""
+        options = {name: value for name, value in self.options.items() if name != VOICE}
+        return Conditions(shapes=self.shapes, noise_mask=self.noise_mask, options=options)
 
     def states(self, batch: int, device: torch.device) -> CommunityStates:
         """Of a call with `batch` samples: positions, masks, attention strengths, given tokens; the latents are 0."""

@@ -16,14 +16,16 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
+from ....model_loaders.checkpoint import open_checkpoint
 from ....model_loaders.lora.network import apply_loras
 from ....model_loaders.parts import AUDIO_BINS, DiffusionModel, Lazy, refuse_mixed
+from ....model_loaders.text_encoder import load_connectors
 from ....model_loaders.transformer import is_quantised, load_transformer
 from ....networks.operations import torch_operations
 from ....networks.transformer import Transformer
-from ...contexts import GENERATION, split_contexts
+from ...contexts import GENERATION, UNPROCESSED, split_contexts
 from ...predictor import activation_bytes
-from .conditions import conditions_of
+from .conditions import VOICE, conditions_of
 from .latents import LatentFormat
 from .lora import add_loras
 from .network import CONDITIONS, HostTransformer
@@ -53,6 +55,7 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         self.diffusion_model = network
         comfy.model_management.archive_model_dtypes(network)
         self.handle = handle
+        self._connectors: Any = None
 
     def extra_conds(self, **entries: Any) -> dict[str, Any]:
         """Once a run and prompt: the text, and everything else in one value, which ComfyUI hands through."""
@@ -62,12 +65,30 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         context = entries.get("cross_attn")
         if context is None:
             raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
+        if entries.get(UNPROCESSED):
+            context = self._connected(context)
         split_contexts(context, self.handle.config, "conditioning")
-        return {
-            "c_crossattn": comfy.conds.CONDRegular(context),  # not CONDCrossAttn, which repeats tokens
-            "latent_shapes": comfy.conds.CONDConstant(shapes),
-            CONDITIONS: comfy.conds.CONDConstant(conditions_of(entries, shapes)),
-        }
+        given = {"latent_shapes": shapes, CONDITIONS: conditions_of(entries, shapes)}
+        if entries.get(VOICE) is not None:  # its absence tells the network that a pass goes without
+            given[VOICE] = True
+        constants = {name: comfy.conds.CONDConstant(value) for name, value in given.items()}
+        return {"c_crossattn": comfy.conds.CONDRegular(context), **constants}  # not CONDCrossAttn: it repeats tokens
+
+    def _connected(self, features: Tensor) -> Tensor:
+        """Text features of ComfyUI's encoder → contexts, beside the network that is about to sample."""
+        manager, dtype = comfy.model_management, self.handle.transformer.dtype
+        if self._connectors is None:
+            operations = comfy.ops.pick_operations(dtype, None)
+            network = load_connectors(open_checkpoint(self.handle.path), operations=operations)
+            self._connectors = comfy.model_patcher.CoreModelPatcher(
+                network.to(dtype),
+                load_device=manager.get_torch_device(),
+                offload_device=manager.unet_offload_device(),
+            )
+        loaded = [self._connectors] + ([] if self.current_patcher is None else [self.current_patcher])
+        manager.load_models_gpu(loaded)
+        contexts: Tensor = self._connectors.model(features.to(self._connectors.load_device, dtype))
+        return contexts
 
     def _refuse_other_generation(self, entries: Mapping[str, Any]) -> None:
         refuse_mixed(self.handle, entries.get(GENERATION, self.handle.generation), "conditioning")

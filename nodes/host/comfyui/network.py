@@ -23,7 +23,7 @@ from ....samplers.streams import Streams
 from ...contexts import split_contexts
 from ...predictor import perturbations_of, with_strengths
 from .attention import overridden
-from .conditions import Conditions, streams_of
+from .conditions import VOICE, Conditions, streams_of
 
 CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
 PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
@@ -69,6 +69,8 @@ class HostTransformer(Transformer):
     ) -> Any:
         members = [x] if isinstance(x, Tensor) else list(x)
         conditions = extra.get(CONDITIONS) or Conditions(shapes=tuple(tuple(member.shape) for member in members))
+        if VOICE not in extra and VOICE in conditions.options:
+            conditions = conditions.voiceless
         if context is None:
             raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
         override = options.get("optimized_attention_override")

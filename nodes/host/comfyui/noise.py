@@ -12,7 +12,7 @@ from ....samplers.noise import Draw, SdeNoise, noise_source, sde_noise, step_noi
 from ....samplers.state import AudioLayout, StreamState, VideoLayout
 from ....samplers.streams import Streams
 from ....samplers.tokens import patchify_audio, patchify_video
-from ...latents import joined
+from ...latents import Latent, joined
 from ...noise import NoiseSource
 from .conditions import streams_of
 
@@ -42,6 +42,9 @@ class NoiseObject:
             return torch.cat([own.float().cpu(), appended], dim=1)
 
         return streams_of(members).map(tokens, states)
+
+    def generate_noise(self, latent: Latent) -> Any:
+        return self.noise.generate_noise(latent)
 
     def steps(self) -> Draw:
         return step_noise(self.seed)
