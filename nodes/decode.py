@@ -7,6 +7,7 @@ import torch
 from ..media.health import audio_faults, frame_faults
 from ..model_loaders.parts import AudioPart, VideoPart
 from ..networks.audio_vae import decode_audio
+from ..networks.video_vae.memory import planned_decode_bytes
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
 from .host.api import compute_device, io, progress, warn_user
@@ -33,7 +34,8 @@ class DecodeVideo(io.ComfyNode):
     @classmethod
     def execute(cls, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
         video = video_of(latent)
-        decoder = video_vae.decoder.on(compute_device())
+        needed = planned_decode_bytes(video[:1], video_vae.decoder.dtype)
+        decoder = video_vae.decoder.on(compute_device(), memory=needed)
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []
         for chunk in decoder.decode_stream(video[:1].to(compute_device())):

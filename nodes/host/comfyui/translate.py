@@ -14,18 +14,21 @@ from .model import native_model, own_model
 from .noise import own_noise
 from .runtime import io
 from .sampler import native_sampler, own_sampler
+from .vae import native_vae, own_vae
 
 OWN: dict[str, Callable[[Any, str], Any]] = {
     "MODEL": own_model,
     "GUIDER": own_guider,
     "SAMPLER": own_sampler,
     "NOISE": own_noise,
+    "VAE": own_vae,
 }
 """Object on a wire, name of the input → what our node expects; ValueError, by name, for one that cannot be used."""
 
 NATIVE: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "MODEL": lambda handle, given: native_model(handle, next((wire for wire in given.get("MODEL", ())), None)),
     "GUIDER": lambda guider, given: native_guider(guider),
+    "VAE": lambda part, given: native_vae(part),
     "SAMPLER": lambda rule, given: native_sampler(rule),
 }
 """What our node gives, and the objects that it was given by their types → object on a wire."""
