@@ -108,9 +108,10 @@ class DiffusionModel(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart(Part):
-    """Prompt → contexts of the transformer."""
+    """Prompt → contexts of the transformer. load: reads the encoder anew, with the operations of a host."""
 
     encoder: Lazy[TextEncoder] = field(repr=False)
+    load: Callable[..., TextEncoder] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +193,7 @@ def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtyp
     file = open_checkpoint(checkpoint)
     refuse_incomplete_text(encoder, file)
     load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
-    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype))
+    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load)
 
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:

@@ -116,7 +116,8 @@ def load_text_encoder(
     """The text encoder that belongs to an LTX checkpoint.
 
     encoder_path: a Hugging Face folder (or one above it), a single file, or None when `checkpoint` holds the encoder
-    itself. extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
+    itself. operations: of the decoder and the connectors; the projection, whose weight is read in parts, has torch's.
+    extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
     shared by several encoders or by one that is loaded again; None: one of its own.
     Quantised weights become plain ones here, in the dtype of the plain weights beside them.
     Raises CheckpointError, one line, for missing or incomplete files and for an encoder that the checkpoint was not
@@ -127,9 +128,7 @@ def load_text_encoder(
     refuse_other_encoder(encoder, checkpoint)
     tokenizer = encoder.tokenizer()  # before the weights: a missing tokenizer shows at once
     config = decoder_config(encoder)
-    projection = load_projection(
-        files, hidden_size=config.hidden_size, num_states=config.num_states, operations=operations
-    )
+    projection = load_projection(files, hidden_size=config.hidden_size, num_states=config.num_states)
     return TextEncoder(
         generation=generation(checkpoint, files),
         tokenizer=tokenizer,

@@ -140,7 +140,7 @@ def test_a_reference_voice_means_the_same_in_both_samplers(graphs: Any, side: An
 def test_text_features_without_connectors(graphs: Any, side: Any) -> None:
     """What ComfyUI's text encoder gives: the model runs the connectors, in its samplers and in ours."""
     clip, positive, negative = graphs.run(side.stage(), ("load", 1), ("rate", 0), ("rate", 1))
-    encoder = clip.encoder.on(torch.device("cpu"))
+    encoder = clip.cond_stage_model.encoder
     prompts = []
     with torch.inference_mode():
         for text, (_, options) in (("a ball bounces", positive[0]), ("blurry", negative[0])):

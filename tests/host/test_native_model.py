@@ -219,7 +219,7 @@ def test_a_model_that_fits_in_part_gives_the_same(graphs: Any, side: Any, lora: 
 
     monkeypatch.setattr(manager, "load_models_gpu", load_little)
     part = graphs.anew().run({**graph, "out": side.ours(model="lora")}, ("out", 0))  # with an empty cache
-    assert offloaded
-    assert offloaded[0] > 50
+    assert len(offloaded) > 1  # the text encoder too
+    assert min(offloaded) > 30
     for one, other in zip(part["samples"].unbind(), whole["samples"].unbind(), strict=True):
         assert torch.equal(one, other)

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .clip import native_clip, own_clip
 from .guider import native_guider, own_guider
 from .model import native_model, own_model
 from .noise import own_noise
 from .runtime import io
 from .sampler import native_sampler, own_sampler
+from .upscaler import native_upscaler, own_upscaler
 from .vae import native_vae, own_vae
 
 OWN: dict[str, Callable[[Any, str], Any]] = {
@@ -22,6 +24,8 @@ OWN: dict[str, Callable[[Any, str], Any]] = {
     "SAMPLER": own_sampler,
     "NOISE": own_noise,
     "VAE": own_vae,
+    "CLIP": own_clip,
+    "LATENT_UPSCALE_MODEL": own_upscaler,
 }
 """Object on a wire, name of the input → what our node expects; ValueError, by name, for one that cannot be used."""
 
@@ -29,6 +33,8 @@ NATIVE: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
     "MODEL": lambda handle, given: native_model(handle, next((wire for wire in given.get("MODEL", ())), None)),
     "GUIDER": lambda guider, given: native_guider(guider),
     "VAE": lambda part, given: native_vae(part),
+    "CLIP": lambda part, given: native_clip(part),
+    "LATENT_UPSCALE_MODEL": lambda part, given: native_upscaler(part),
     "SAMPLER": lambda rule, given: native_sampler(rule),
 }
 """What our node gives, and the objects that it was given by their types → object on a wire."""
