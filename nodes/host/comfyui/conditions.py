@@ -55,6 +55,17 @@ class Conditions:
         options = {name: value for name, value in self.options.items() if name != VOICE}
         return Conditions(shapes=self.shapes, noise_mask=self.noise_mask, options=options)
 
+    def window(self, frames: Sequence[int], sound: Sequence[int] | None) -> Conditions:
+        """Of a part of the time: latent frames of the picture, and of the sound. ValueError beside guide frames."""
+        if self.options.get("keyframe_idxs") is not None:
+            raise ValueError(
+                "context windows: expected no guide frames, found some; use Sample Long Clip (LTX), which places them"
+            )
+        kept = {5: frames, 4: sound}
+        shapes = tuple((*shape[:2], len(kept[len(shape)] or ()), *shape[3:]) for shape in self.shapes)
+        masks = self.noise_mask.map(lambda mask: mask[:, :, list(kept[mask.ndim] or ())])
+        return Conditions(shapes=shapes, noise_mask=masks, options=self.options)
+
     def states(self, batch: int, device: torch.device) -> CommunityStates:
         """Of a call with `batch` samples: positions, masks, attention strengths, given tokens; the latents are 0."""
         if (batch, device) not in self._states:

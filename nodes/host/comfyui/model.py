@@ -23,6 +23,7 @@ from ....model_loaders.text_encoder import load_connectors
 from ....model_loaders.transformer import is_quantised, load_transformer
 from ....networks.operations import torch_operations
 from ....networks.transformer import Transformer
+from ....samplers.shapes import pixel_frames
 from ...contexts import GENERATION, UNPROCESSED, split_contexts
 from ...predictor import activation_bytes
 from .conditions import VOICE, conditions_of
@@ -59,6 +60,12 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
 
     def extra_conds(self, **entries: Any) -> dict[str, Any]:
         """Once a run and prompt: the text, and everything else in one value, which ComfyUI hands through."""
+        highest = float(self.model_sampling.timestep(torch.tensor(1.0)))
+        if highest != 1.0:
+            raise ValueError(
+                f"model: expected timesteps up to 1, found {highest:g}; use ModelSamplingLTXV in place of this model "
+                "sampling node"
+            )
         shapes = entries.get("latent_shapes") or [entries["noise"].shape]
         self.latent_format.shapes = shapes
         self._refuse_other_generation(entries)
@@ -92,6 +99,29 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
 
     def _refuse_other_generation(self, entries: Mapping[str, Any]) -> None:
         refuse_mixed(self.handle, entries.get(GENERATION, self.handle.generation), "conditioning")
+
+    def map_context_window_to_modalities(
+        self, primary_indices: Sequence[int], latent_shapes: Sequence[Sequence[int]], dim: int
+    ) -> list[list[int]]:
+        """Latent frames of a window of the picture → those of each member, the sound's of the same time."""
+        frames, found = latent_shapes[0][dim], [list(primary_indices)]
+        for shape in latent_shapes[1:]:
+            first, last = min(primary_indices), max(primary_indices)
+            share = shape[dim] / pixel_frames(frames)
+            start = round(share * (pixel_frames(first) if first else 0))
+            found.append(list(range(start, max(start + 1, round(share * pixel_frames(last + 1))))))
+        return found
+
+    def resize_cond_for_context_window(
+        self, cond_key: str, cond_value: Any, window: Any, x_in: Any, device: Any, **others: Any
+    ) -> Any:
+        """Our conditions of a window; None: ComfyUI's own way, for everything else."""
+        if cond_key != CONDITIONS:
+            return None
+        anchor = getattr(window, "causal_anchor_index", None)
+        frames = [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]
+        sound = window.modality_windows[1].index_list if window.modality_windows else None
+        return comfy.conds.CONDConstant(cond_value.cond.window(frames, sound))
 
     def scale_latent_inpaint(self, *, latent_image: Tensor, **others: Any) -> Tensor:
         """Kept parts are shown clean, at timestep 0, not with noise."""

@@ -3,7 +3,7 @@
 # N samples of a call: p prompts times b of the latent; T tokens, S text tokens
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -24,6 +24,7 @@ from ...contexts import split_contexts
 from ...predictor import perturbations_of, with_strengths
 from .attention import overridden
 from .conditions import VOICE, Conditions, streams_of
+from .runtime import warn_user
 
 CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
 PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
@@ -36,6 +37,7 @@ class HostTransformer(Transformer):
     def __init__(self, config: TransformerConfig, *, operations: Operations = torch_operations) -> None:
         super().__init__(config, operations=operations)
         self._current: Options = {}  # transformer_options of the call that is under way
+        self._told: set[str] = set()
 
     def forward(self, *arguments: Any, **options: Any) -> Any:
         first = arguments[0] if arguments else None
@@ -73,11 +75,24 @@ class HostTransformer(Transformer):
             conditions = conditions.voiceless
         if context is None:
             raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
+        self._tell_of_idle(options)
         override = options.get("optimized_attention_override")
         with nullcontext() if override is None else attention_backend(overridden(override, options)):
             velocity = self._predicted(streams_of(members), timestep, context, conditions, options)
         present = velocity.present()
         return present[0] if len(members) == 1 else present
+
+    def _tell_of_idle(self, options: Options) -> None:
+        """A word, once for each kind, about patches that this network has no place for."""
+        idle = set(_idle_patches(options)) - self._told
+        if idle:
+            self._told |= idle
+            warn_user(f"the model carries patches that have no effect on LTX-2 networks: {', '.join(sorted(idle))}")
+
+    @property
+    def in_channels(self) -> int:
+        """Read by patches that take a latent's channels apart."""
+        return next(stream.in_channels for _, stream in self.config.streams())
 
     def _predicted(
         self, samples: Streams[Tensor], sigma: Tensor, context: Tensor, conditions: Conditions, options: Options
@@ -127,6 +142,14 @@ class HostTransformer(Transformer):
         given = {"img": (video, audio), "transformer_options": self._current}
         video, audio = replacement(given, {"original_block": original})["img"]
         return video, audio
+
+
+def _idle_patches(options: Options) -> Iterator[str]:
+    yield from (name for name, found in options.get("patches", {}).items() if found)
+    if options.get("rope_options"):
+        yield "rope_options"
+    for group, replaced in options.get("patches_replace", {}).items():
+        yield from (f"{group} {key[0]}" for key in replaced if group != "dit" or key[0] != "double_block")
 
 
 def _stream_maker(sigma: Tensor) -> Any:
