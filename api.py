@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .media.credentials import BESIDE, SIDECAR
+from .media.workplace import work_folder
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
 from .package_version import version
 
@@ -158,11 +158,8 @@ def _usable(device: str | None) -> str | None:
 def _place(output: str | os.PathLike[str] | None, output_folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     """The folder that nodes write to. With `output` it is a temporary one beside the target: the file is moved."""
     if output is not None:
-        folder = Path(tempfile.mkdtemp(prefix=".openltx-", dir=Path(output).parent))
-        try:
+        with work_folder(Path(output).parent) as folder:
             yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return
     folder = Path("output" if output_folder is None else output_folder)
     if output_folder is None:
@@ -184,4 +181,9 @@ def _moved(files: Sequence[Path], target: Path) -> Path:
     if len(files) != 1:
         raise ValueError(f"{target}: expected one saved file, the workflow saved {len(files)}")
     os.replace(files[0], target)
+    beside = files[0].with_suffix(SIDECAR)
+    if beside.is_file():
+        os.replace(beside, target.with_suffix(SIDECAR))
+    elif target.suffix.lower() in BESIDE:  # what stood there was about the file that is replaced
+        target.with_suffix(SIDECAR).unlink(missing_ok=True)
     return target

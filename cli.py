@@ -9,15 +9,24 @@ import sys
 import threading
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from .commands import doctor, download, inspect, reproduce, sign, verify
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
 
 DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_WORKFLOW = "text_to_av"
+MODULES: dict[str, Any] = {
+    "inspect": inspect,
+    "doctor": doctor,
+    "download": download,
+    "reproduce": reproduce,
+    "sign": sign,
+    "verify": verify,
+}
 Commands = Any  # argparse names the type of its sub-commands only privately
 
 
@@ -31,11 +40,11 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     _add_generate(commands, argv)
     _add_run(commands, argv)
     _add_workflows(commands)
-    _add_inspect(commands)
+    for name, module in MODULES.items():
+        _add_module(commands, name, module)
     _add_conformance(commands)
     _add_bench(commands)
     _add_train(commands)
-    _add_reproduce(commands)
     return root
 
 
@@ -108,6 +117,12 @@ def _add(commands: Commands, name: str, help: str) -> argparse.ArgumentParser:
     return command
 
 
+def _add_module(commands: Commands, name: str, module: Any) -> None:
+    command = _add(commands, name, module.HELP)
+    module.add(command)
+    command.set_defaults(run=module.run)
+
+
 # generate and run
 
 
@@ -136,6 +151,7 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input")
     command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
     command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument("--no-metadata", action="store_true", help="leave workflow and run manifest out of the file")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -200,6 +216,7 @@ def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
                 settings=dict(_setting(text) for text in arguments.set),
                 models=arguments.models,
                 device=arguments.device,
+                metadata=not arguments.no_metadata,
                 observer=bars,
                 stop=stop,
                 **inputs | given,
@@ -238,58 +255,6 @@ def _workflows(arguments: argparse.Namespace) -> int:
         print(name)
         for option, value in options.items():
             print(f"  --{option:<14} {value}")
-    return DONE
-
-
-# inspect
-
-
-def _add_inspect(commands: Commands) -> None:
-    command = _add(commands, "inspect", "show what a model file, or a published model, is made of")
-    command.add_argument("files", nargs="*", metavar="FILE", help="a model file, or a folder with its shards")
-    command.add_argument("--config", metavar="NAME", help="a published model, for instance ltx-2.3-22b")
-    command.add_argument("--hash", action="store_true", help="sha256 of each file; reads all of it")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=_inspect)
-
-
-def _inspect(arguments: argparse.Namespace) -> int:
-    if bool(arguments.files) == bool(arguments.config):
-        raise ValueError("inspect: expected either files or --config NAME; see 'openltx inspect --help'")
-    return _inspect_published(arguments) if arguments.config else _inspect_files(arguments)
-
-
-def _inspect_files(arguments: argparse.Namespace) -> int:
-    """One report a file; a file that is none costs one line and the exit code, not the other reports."""
-    from .model_loaders.inspect import inspect_file
-
-    rows: list[dict[str, Any]] = []
-    for file in arguments.files:
-        try:
-            report = inspect_file(file, sha256=arguments.hash)
-        except ValueError as error:
-            rows.append({"path": file, "error": str(error)})
-            print(f"openltx: {error}", file=sys.stderr)
-            continue
-        rows.append(report.as_json())
-        if not arguments.json:
-            print("\n".join(report.lines()))
-    if arguments.json:
-        print(json.dumps({"files": rows}))
-    return USERS if any("error" in row for row in rows) else DONE
-
-
-def _inspect_published(arguments: argparse.Namespace) -> int:
-    from .model_loaders.inspect import structure
-
-    rows = structure(arguments.config)
-    if arguments.json:
-        print(json.dumps({"model": arguments.config, "components": [asdict(row) for row in rows]}))
-        return DONE
-    print(f"{'component':<24}{'tensors':>9}{'parameters':>18}{'bf16, GB':>10}")
-    for row in rows:
-        grouped = f"{row.parameters:,}".replace(",", " ")
-        print(f"{row.component:<24}{row.tensors:>9}{grouped:>18}{row.parameters * 2 / 1e9:>10.2f}")
     return DONE
 
 
@@ -366,30 +331,6 @@ def _train(arguments: argparse.Namespace) -> int:
 
     train(["--all"] if arguments.stage is None else ["--stage", arguments.stage, "--minutes", str(arguments.minutes)])
     return DONE
-
-
-# reproduce
-
-
-def _add_reproduce(commands: Commands) -> None:
-    command = _add(commands, "reproduce", "run again what made a file, and compare")
-    command.add_argument("file", metavar="FILE", help="a file that openltx or one of its nodes saved")
-    command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
-    command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
-    command.add_argument("--json", action="store_true")
-    command.set_defaults(run=_reproduce)
-
-
-def _reproduce(arguments: argparse.Namespace) -> int:
-    from .reproduce import reproduce
-
-    found = reproduce(Path(arguments.file), models=arguments.models, device=arguments.device)
-    if arguments.json:
-        print(json.dumps(asdict(found)))
-    else:
-        print("the same frames and samples" if found.same else "other frames or samples")
-        print("\n".join(f"  {line}" for line in found.differences) or "  same versions, machine, settings and models")
-    return DONE if found.same else OURS
 
 
 if __name__ == "__main__":

@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .api import run
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """same: frames and sound are equal in every bit that the digests see. differences: one line for each entry of the
-    run manifests that is not the same, `result` left out.
+    """same: frames and sound are equal in every bit that the digests see. same_latents: those of every stage are, in
+    every bit; None where the old file does not tell. differences: one line for each entry of the run manifests that is
+    not the same, `result` left out.
     """
 
     same: bool
+    same_latents: bool | None
     differences: tuple[str, ...]
 
 
@@ -28,6 +28,7 @@ def reproduce(path: Path, *, models: Sequence[str | os.PathLike[str]] = (), devi
 
     Raises ValueError for a file without workflow or manifest, and whatever `openltx.run` raises.
     """
+    from .api import run
     from .nodes.manifest import differences
 
     tags = _tags(path)
@@ -41,7 +42,13 @@ def reproduce(path: Path, *, models: Sequence[str | os.PathLike[str]] = (), devi
         result = run(_json(path, tags["prompt"]), output_folder=folder, models=models, device=device)
         after = _matching(result.files, before)
     lines = differences(_making(before), _making(after))
-    return Reproduction(same=before.get("result") == after["result"], differences=tuple(lines))
+    old, new = before.get("result", {}), after["result"]
+    latents = old.get("latents")
+    return Reproduction(
+        same=all(old.get(name) == new[name] for name in ("frames", "sound")),
+        same_latents=latents == new["latents"] if latents else None,
+        differences=tuple(lines),
+    )
 
 
 def _making(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -57,17 +64,9 @@ def _matching(files: Sequence[Path], before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tags(path: Path) -> dict[str, str]:
-    if path.suffix.lower() == ".png":
-        from PIL import Image, UnidentifiedImageError
+    from .media.texts import read_texts
 
-        try:
-            with Image.open(path) as image:
-                return {name: text for name, text in image.info.items() if isinstance(text, str)}
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path}: expected an image that can be read, found none ({error})") from error
-    from .media.av_reader import read_tags
-
-    return read_tags(path)
+    return read_texts(path)
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ pyproject has no way to say "every folder with Python below these, under another
 
 from setuptools import find_packages, setup
 
-PARTS = [f"{name}*" for name in ("nodes", "model_loaders", "samplers", "networks", "media", "training", "conformance")]
+FOLDERS = ("commands", "conformance", "media", "model_loaders", "networks", "nodes", "samplers", "training")
+PARTS = [f"{name}*" for name in FOLDERS]
 
 setup(
     package_dir={"openltx": "."},

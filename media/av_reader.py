@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import dropwhile, islice, takewhile
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ from einops import rearrange
 from torch import Tensor
 
 from .orientation import orientation_of
-from .retime import at_constant_rate
+from .retime import CLOCK, at_constant_rate, exact_rate
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -74,13 +74,22 @@ def frame_rate(path: StrPath) -> Fraction:
 def read_tags(path: StrPath) -> dict[str, str]:
     """The texts that a file carries, with lower-case names: Matroska writes them in capitals."""
     with _opened(path) as container:
-        return {name.lower(): text for name, text in container.metadata.items()}
+        streams = (stream.metadata.items() for stream in container.streams)  # Ogg keeps them there
+        every = (*(entry for stream in streams for entry in stream), *container.metadata.items())
+        return {name.lower(): text for name, text in every}
 
 
-def iterate_frames(path: StrPath, *, deep: bool = False) -> Iterator[tuple[Fraction | None, Tensor]]:
-    """All frames as they are decoded, one in memory at a time: (seconds or None, (h, w, 3) as in `read_frames`)."""
+def iterate_frames(
+    path: StrPath, *, start: float = 0.0, deep: bool = False
+) -> Iterator[tuple[Fraction | None, Tensor]]:
+    """All frames as they are decoded, one in memory at a time: (seconds or None, (h, w, 3) as in `read_frames`).
+
+    start: seconds before which frames may be left out; some before it come all the same.
+    """
     with _opened(path) as container:
         stream = _video_stream(container, path)
+        if start > 0:
+            container.seek(int(start / stream.time_base), stream=stream)
         for frame in container.decode(stream):
             yield _time(frame, stream), _picture(frame, path, deep=deep)
 
@@ -121,15 +130,19 @@ def read_frames_between(path: StrPath, start: float, seconds: float | None = Non
         return _stacked(wanted, path)
 
 
-def read_frames_at(path: StrPath, rate: float | Fraction, *, deep: bool = False) -> Tensor:
+def read_frames_at(
+    path: StrPath, rate: float | Fraction, *, start: float = 0.0, seconds: float | None = None, deep: bool = False
+) -> Tensor:
     """The clip at another, constant frame rate: at each moment the frame that is shown then, as in `read_frames`.
 
-    Frames are repeated or left out, never mixed; variable frame rates become constant ones. Raises ValueError as
-    `read_frames`, and for a rate that is not above 0.
+    Frames are repeated or left out, never mixed; variable frame rates become constant ones. start, seconds: only
+    frames with start <= time < start + seconds. Raises ValueError as `read_frames`, and for a rate that is not above 0.
     """
-    if not (isfinite(rate) and rate > 0):
-        raise ValueError(f"frame rate: expected a number above 0, found {rate}")
-    return _stacked(at_constant_rate(_timed(iterate_frames(path, deep=deep), path), Fraction(rate)), path)
+    _check_span(start, seconds)
+    timed = _timed(iterate_frames(path, start=start, deep=deep), path)
+    begun = dropwhile(lambda frame: frame[0] < start - CLOCK, timed)
+    wanted = takewhile(lambda frame: seconds is None or frame[0] < start + seconds - CLOCK, begun)
+    return _stacked(at_constant_rate(wanted, exact_rate(rate)), path)
 
 
 def read_sound(path: StrPath, *, start: float = 0.0, seconds: float | None = None) -> Sound | None:

@@ -7,11 +7,11 @@ video's length unless it is to keep its own).
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,9 +30,11 @@ from .codecs import (
     video_codec,
     worker_threads,
 )
+from .late_texts import write_late_texts
 from .pixels import pictures
+from .retime import exact_rate
 from .sound import Read, SoundTrack, reader
-from .targets import check_file, whole_file
+from .targets import Finish, check_file, whole_file
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -54,22 +56,6 @@ class Encoding:
     sound_length: SoundLength = "video"
 
 
-def exact_rate(frame_rate: float | Fraction) -> Fraction:
-    """23.976 -> 24000/1001, 24.0 -> 24: the broadcast rate within 0.001, else the nearest simple fraction.
-
-    Raises ValueError unless it is above 0 and at most 1000.
-    """
-    if not (isfinite(frame_rate) and 0 < frame_rate <= 1000):
-        raise ValueError(f"frame rate: expected a number above 0 and at most 1000, found {frame_rate}")
-    if isinstance(frame_rate, Fraction):
-        return frame_rate
-    whole = round(frame_rate)
-    broadcast = Fraction(whole * 1000, 1001)
-    if whole and abs(float(broadcast) - frame_rate) < 1e-3 and abs(whole - frame_rate) > 1e-6:
-        return broadcast
-    return Fraction(frame_rate).limit_denominator(1000)
-
-
 def write_av(
     path: Path,
     frames: Iterable[Tensor],
@@ -79,13 +65,14 @@ def write_av(
     sample_rate: int = 48000,
     encoding: Encoding | None = None,
     tags: Mapping[str, str] | None = None,
+    finish: Finish | None = None,
 ) -> Path:
     """Write chunks of frames and stereo sound to `path`, whose suffix names the container; returns `path`.
 
     frames: tensors (f, H, W, 3) float in [0, 1] (scene-linear Rec.709 for the codec h265_hlg), H and W even; waveform
     (2, samples) float in [-1, 1], or a function of time (first sample, count) -> (2, up to count) that is called in
-    order, while frames come. tags: texts for the file, left out by GIF and WebP, which have no room for them. The file
-    appears whole or not at all.
+    order, while frames come. tags: texts for the file. finish: as in `whole_file`. The file appears whole or not at
+    all.
     Raises ValueError for a container, codec or quality that is not known or does not go together, a folder that cannot
     be written, no frames, and frames that change their size.
     """
@@ -95,7 +82,8 @@ def write_av(
     sound = None if waveform is None else (audio_codec(encoding.audio, suffix, sample_rate), reader(waveform))
     check_present(codec.encoder)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
-    with whole_file(path) as temporary, _opened(temporary, CONTAINERS[suffix], tags) as container:
+    kind = CONTAINERS[suffix]
+    with whole_file(path, _after_mux(kind, tags, finish)) as temporary, _opened(temporary, kind, tags) as container:
         # Every stream must exist before the first packet is muxed.
         video = _VideoTrack(container, codec, rate, codec.encoder_options(encoding.quality))
         track = None if sound is None else SoundTrack(container, *sound, sample_rate)
@@ -120,12 +108,13 @@ def write_audio(
     sample_rate: int,
     codec: str = AUTO,
     tags: Mapping[str, str] | None = None,
+    finish: Finish | None = None,
 ) -> Path:
     """Write stereo sound alone: .wav and .flac (16 bit), .opus, .m4a; arguments and errors as in `write_av`."""
     check_file(path, AUDIO_CONTAINERS)
     suffix = path.suffix.lower()
     chosen, read = audio_codec(codec, suffix, sample_rate), reader(waveform)
-    with whole_file(path) as temporary, _opened(temporary, AUDIO_CONTAINERS[suffix], tags) as container:
+    with whole_file(path, finish) as temporary, _opened(temporary, AUDIO_CONTAINERS[suffix], tags) as container:
         track = SoundTrack(container, chosen, read, sample_rate)
         track.write_rest()
         track.close()
@@ -139,9 +128,24 @@ def check_target(path: Path) -> None:
 
 def _opened(path: Path, kind: ContainerKind, tags: Mapping[str, str] | None) -> OutputContainer:
     container = av.open(str(path), "w", format=kind.format, options=dict(kind.options))
-    if kind.tags:
+    if kind.texts == "named":
         container.metadata.update(tags or {})
+    elif kind.texts == "comment" and tags:
+        container.metadata["comment"] = json.dumps(dict(tags))
     return container
+
+
+def _after_mux(kind: ContainerKind, tags: Mapping[str, str] | None, finish: Finish | None) -> Finish | None:
+    """`finish`, after the texts that the muxer could not write."""
+    if kind.texts != "late" or not tags:
+        return finish
+    texts = tags
+
+    def both(path: Path) -> Path | None:
+        write_late_texts(path, texts)
+        return None if finish is None else finish(path)
+
+    return both
 
 
 class _VideoTrack:
@@ -155,7 +159,7 @@ class _VideoTrack:
         context.pix_fmt, context.time_base = codec.pixel_format, 1 / rate
         context.thread_count, context.thread_type = worker_threads(), "FRAME"
         _tag(context, codec.tags)
-        if codec.encoder in ("libx265", "hevc_nvenc") and container.format.name in ("mp4", "mov"):
+        if codec.name.startswith("h265") and container.format.name in ("mp4", "mov"):
             context.codec_tag = "hvc1"  # Apple's players take no other
 
     def write(self, chunk: Tensor) -> None:

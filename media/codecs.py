@@ -75,14 +75,14 @@ class AudioCodec:
 class ContainerKind:
     """A kind of file: FFmpeg's name and what it holds. The first of `video` and of `audio` is the default.
 
-    `tags`: whether it has room for JSON tags.
+    `texts`: how it carries texts: by name, as JSON in its one comment, or put in after the mux (late_texts.py).
     """
 
     format: str
     video: tuple[str, ...] = ()
     audio: tuple[str, ...] = ()
     options: Mapping[str, str] = field(default_factory=dict)
-    tags: bool = True
+    texts: Literal["named", "comment", "late"] = "named"
 
 
 def worker_threads() -> int:
@@ -145,6 +145,20 @@ VIDEO_CODECS = {
             name="av1_nvenc", encoder="av1_nvenc", pixel_format="yuv420p", pixels="yuv420",
             quality=("cq", 28, 0, 63), options=_NVENC, hardware=True,
         ),
+        *(
+            VideoCodec(
+                name=f"{name}_qsv", encoder=f"{encoder}_qsv", pixel_format="nv12", pixels="yuv420",
+                quality=("global_quality", default, 1, 51), hardware=True,
+            )
+            for name, encoder, default in (("h264", "h264", 20), ("h265", "hevc", 21), ("av1", "av1", 28))
+        ),
+        *(
+            VideoCodec(
+                name=f"{name}_amf", encoder=f"{encoder}_amf", pixel_format="yuv420p", pixels="yuv420",
+                options={"quality": "quality"}, hardware=True,
+            )
+            for name, encoder in (("h264", "h264"), ("h265", "hevc"), ("av1", "av1"))
+        ),
     )
 }  # fmt: skip
 
@@ -162,24 +176,26 @@ AUDIO_CODECS = {
     )
 }
 
-_LOSSY = ("h264", "h265", "h265_hlg", "av1", "vp9", "h264_nvenc", "h265_nvenc", "av1_nvenc")
+_HARDWARE = tuple(codec.name for codec in VIDEO_CODECS.values() if codec.hardware)
+_HARDWARE_AV1 = tuple(name for name in _HARDWARE if name.startswith("av1"))
+_LOSSY = ("h264", "h265", "h265_hlg", "av1", "vp9", *_HARDWARE)
 _TAGGED_MP4 = {"movflags": "use_metadata_tags+faststart"}
 
 CONTAINERS = {
     ".mp4": ContainerKind(format="mp4", video=_LOSSY, audio=("aac", "opus", "flac"), options=_TAGGED_MP4),
     ".mov": ContainerKind(
         format="mov",
-        video=("h264", "h265", "h265_hlg", "prores", "h264_nvenc", "h265_nvenc"),
+        video=("h264", "h265", "h265_hlg", "prores", *(name for name in _HARDWARE if name not in _HARDWARE_AV1)),
         audio=("aac", "pcm"),
         options=_TAGGED_MP4,
     ),
     ".mkv": ContainerKind(format="matroska", video=(*_LOSSY, "prores", "ffv1"), audio=("aac", "opus", "flac", "pcm")),
-    ".webm": ContainerKind(format="webm", video=("vp9", "av1", "av1_nvenc"), audio=("opus",)),
-    ".gif": ContainerKind(format="gif", video=("gif",), options={"loop": "0"}, tags=False),
-    ".webp": ContainerKind(format="webp", video=("webp",), options={"loop": "0"}, tags=False),
+    ".webm": ContainerKind(format="webm", video=("vp9", "av1", *_HARDWARE_AV1), audio=("opus",)),
+    ".gif": ContainerKind(format="gif", video=("gif",), options={"loop": "0"}, texts="late"),
+    ".webp": ContainerKind(format="webp", video=("webp",), options={"loop": "0"}, texts="late"),
 }
 AUDIO_CONTAINERS = {
-    ".wav": ContainerKind(format="wav", audio=("pcm",), tags=False),
+    ".wav": ContainerKind(format="wav", audio=("pcm",), texts="comment"),
     ".flac": ContainerKind(format="flac", audio=("flac",)),
     ".opus": ContainerKind(format="opus", audio=("opus",)),
     ".m4a": ContainerKind(format="ipod", audio=("aac",), options=_TAGGED_MP4),

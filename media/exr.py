@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,16 +53,17 @@ def read_exr(source: str | os.PathLike[str] | bytes) -> Tensor:
         raise ValueError(f"{name}: expected an EXR file that can be read, found none ({reason})") from error
 
 
-def write_exr(path: Path, pixels: Tensor, space: SourceSpace) -> None:
+def write_exr(path: Path, pixels: Tensor, space: SourceSpace, tags: Mapping[str, str] | None = None) -> None:
     """One frame (h, w, 3) as half floats (rounded to nearest even), ZIP, with the tags of `space`.
 
-    Values beyond the largest half are written as that one. Raises ValueError without the extra `exr`. Not atomic: a
-    sequence is written into a folder that appears whole (sequences.py).
+    tags: texts, as attributes. Values beyond the largest half are written as that one. Raises ValueError without the
+    extra `exr`. Not atomic: a sequence is written into a folder that appears whole (sequences.py).
     """
     package = _package()
     half = pixels.float().clamp(-LARGEST_HALF, LARGEST_HALF).half().cpu().numpy()
     channels = {name: np.ascontiguousarray(half[..., index]) for index, name in enumerate("RGB")}
     header = {
+        **(tags or {}),
         "compression": package.ZIP_COMPRESSION,
         "type": package.scanlineimage,
         "chromaticities": CHROMATICITIES[space.primaries],
@@ -70,6 +71,16 @@ def write_exr(path: Path, pixels: Tensor, space: SourceSpace) -> None:
     }
     with package.File(header, channels) as file:
         file.write(str(path))
+
+
+def read_exr_tags(path: Path) -> dict[str, str]:
+    """The text attributes of an EXR file. Raises ValueError as `read_exr`."""
+    package = _package()
+    try:
+        with package.File(os.fspath(path), header_only=True) as file:
+            return {name: value for name, value in file.header().items() if isinstance(value, str)}
+    except (RuntimeError, OSError, TypeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: expected an EXR file that can be read, found none") from error
 
 
 def exr_folder(folder: Path) -> list[Path]:

@@ -66,14 +66,26 @@ def source_space(name: str | None) -> SourceSpace:
     return space
 
 
-def to_codes(pixels: Tensor, space: SourceSpace) -> Tensor:
-    """EXR values (..., 3) -> ACEScct codes in [0, 1]."""
-    return ACESCCT.encode(pixels, space.primaries) if space.linear else pixels.float().clamp(0, 1)
+def to_codes(pixels: Tensor, space: SourceSpace, working: WorkingSpace = ACESCCT) -> Tensor:
+    """EXR values (..., 3) -> codes of the working space in [0, 1]."""
+    if space.linear:
+        return working.encode(pixels, space.primaries)
+    codes = pixels.float().clamp(0, 1)
+    return codes if working is ACESCCT else working.encode(ACESCCT.decode(codes, space.primaries), space.primaries)
 
 
-def from_codes(codes: Tensor, space: SourceSpace) -> Tensor:
-    """Decoded frames in ACEScct codes (..., 3) -> the values that an EXR file in `space` holds."""
-    return ACESCCT.decode(codes, space.primaries) if space.linear else codes
+def from_codes(codes: Tensor, space: SourceSpace, working: WorkingSpace = ACESCCT) -> Tensor:
+    """Decoded frames in codes of the working space (..., 3) -> the values that an EXR file in `space` holds."""
+    if space.linear:
+        return working.decode(codes, space.primaries)
+    return codes if working is ACESCCT else ACESCCT.encode(working.decode(codes, space.primaries), space.primaries)
+
+
+def working_space(name: str) -> WorkingSpace:
+    """The working space of this name. Raises ValueError for another."""
+    if name not in WORKING_SPACES:
+        raise ValueError(f"working space: expected one of {', '.join(WORKING_SPACES)}, found {name}")
+    return WORKING_SPACES[name]
 
 
 def adapter_linear(images: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ Pictures = Callable[[Tensor], Iterator[av.VideoFrame]]
 def pictures(kind: PixelKind, pixel_format: str) -> Pictures:
     """The function that makes pictures of frames (F, H, W, 3): in [0, 1], or scene-linear Rec.709 for "hlg"."""
     makers: dict[PixelKind, Callable[[Tensor], av.VideoFrame]] = {
-        "yuv420": _i420,
+        "yuv420": lambda frame: _i420(frame, pixel_format),
         "yuv420_10": lambda frame: _planar(rgb_to_10bit(frame, BT709), pixel_format),
         "yuv422_10": lambda frame: _planar(rgb_to_10bit(frame, BT709, subsampling=(1, 2)), pixel_format),
         "hlg": lambda frame: _planar(hlg_planes(frame), pixel_format),
@@ -34,8 +34,9 @@ def pictures(kind: PixelKind, pixel_format: str) -> Pictures:
     return lambda chunk: (make(chunk[index : index + 1]) for index in range(len(chunk)))
 
 
-def _i420(frame: Tensor) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(rgb_to_i420(frame)[0], format="yuv420p")
+def _i420(frame: Tensor, pixel_format: str) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(rgb_to_i420(frame)[0], format="yuv420p")
+    return picture if pixel_format == "yuv420p" else picture.reformat(format=pixel_format)  # nv12: the same codes
 
 
 def _planar(planes: Planes, pixel_format: str) -> av.VideoFrame:

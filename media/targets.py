@@ -1,13 +1,13 @@
-"""Files and folders that appear whole or not at all: written under a temporary name beside the target, then renamed."""
+"""Files and folders that appear whole or not at all: written in a hidden folder beside the target, then renamed."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .workplace import to_disk, work_folder
 
 
 def check_file(path: Path, suffixes: Container[str]) -> None:
@@ -27,53 +27,42 @@ def check_folder(path: Path) -> None:
     _check_parent(path)
 
 
+Finish = Callable[[Path], "Path | None"]  # changes a finished file; gives a second one that belongs beside it, or None
+
+
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary name to write to. It becomes `path` when the block ends well; a failure leaves `path` as it was."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=f".partial{path.suffix}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
+    """A temporary name to write to. It becomes `path` when the block ends well; a failure leaves `path` as it was.
+
+    finish: called with the whole file before it gets its name (content credentials).
+    """
+    with work_folder(path.parent) as folder:
+        temporary = folder / f"partial{path.suffix}"
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes files that only their owner reads
-        _to_disk(temporary)
+        beside = None if finish is None else finish(temporary)
+        to_disk(temporary)
         os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if beside is not None:
+            os.replace(beside, path.with_suffix(beside.suffix))
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill. It becomes `path` when the block ends well; a failure leaves nothing."""
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent))
-    try:
+    with work_folder(path.parent) as folder:
+        temporary = folder / "partial"
+        temporary.mkdir()
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
         os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"{path.parent}: no such folder; create it or choose another output file")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}.", suffix=".probe", dir=path.parent)
+        with work_folder(path.parent):
+            pass
     except OSError as error:
         raise ValueError(
             f"{path.parent}: cannot be written ({error.strerror}); choose another output folder"
         ) from error
-    os.close(handle)
-    os.unlink(name)
-
-
-def _to_disk(path: Path) -> None:
-    """A file renamed before its bytes are on the disk may be empty after a power cut."""
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -156,7 +156,7 @@ def _refuse_foreign(file: Path, start: bytes, size: int) -> None:
             f"{file}: a Git-LFS pointer of {size} bytes instead of weights; run 'git lfs pull' "
             "in its repository or download the file itself"
         )
-    if start.startswith(PICKLES):
+    if start.startswith(PICKLES) and start[8:9] != b"{":  # a header of 640 bytes begins like a pickle, too
         raise CheckpointError(
             f"{file}: a pickle, not a safetensors file; pickles can run any code and are never opened, "
             "get the .safetensors file"

@@ -16,6 +16,7 @@ from typing import Any
 
 from .checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from .division import divide, transformer_prefix
+from .generations import ANY, of_version, possible
 from .gguf.blocks import QUANTISED_TYPES
 from .latent_upscaler import DEFAULTS, detect_latent_upscaler
 from .safetensors_header import TensorEntry
@@ -31,7 +32,7 @@ RANKED = re.compile(
 )
 FLOATS = {"BF16": "bf16", "F16": "f16", "F32": "f32", "F64": "f64"}
 NARROW = ("F8_E4M3", "F8_E5M2")
-ANY, NEWER = "any", "2.3 or 2.5"
+NEWER = "2.3 or 2.5"
 NEWER_UP_BLOCKS = 9  # of a convolutional video decoder; generation 2 has seven
 
 
@@ -104,7 +105,7 @@ def detect(metadata: Mapping[str, str], entries: Entries) -> Detected:
     details |= _details(kind, _config(metadata), metadata, entries)
     return Detected(
         kind=kind,
-        generation=_generation(components, _config(metadata), details, entries),
+        generation=_narrowed(_generation(components, _config(metadata), details, entries), metadata),
         components=tuple(sorted(components)),
         weight_format=weight_format,
         details=details,
@@ -140,6 +141,12 @@ def _generation(
     given = [answer for answer in answers if answer is not None]
     exact = next((answer for answer in given if " or " not in answer), None)
     return exact or next(iter(given), ANY if components else "unknown")
+
+
+def _narrowed(answer: str, metadata: Mapping[str, str]) -> str:
+    """By `model_version`, where tensors leave a choice that it is among."""
+    version = of_version(metadata)
+    return version if version in possible(answer) and answer != "unknown" else answer
 
 
 def _of_transformer(keys: Mapping[str, str] | None) -> str | None:
@@ -238,6 +245,15 @@ def reference_factors(metadata: Mapping[str, str]) -> dict[str, int]:
         except (KeyError, ValueError, OverflowError):
             continue
     return factors
+
+
+def hdr_transform(metadata: Mapping[str, str]) -> str | None:
+    """The working space that an HDR adapter was trained on, "logc3" or "acescct"; None for any other (media_io.md 5.1).
+
+    Early ones only say that there is one: LogC3.
+    """
+    named = metadata.get("hdr_transform", metadata.get("use_hdr_transform", "")).strip().lower()
+    return "logc3" if named in ("true", "1") else named if named in ("logc3", "acescct") else None
 
 
 def _weight_format(entries: Entries) -> tuple[str, bool | None]:

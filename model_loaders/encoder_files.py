@@ -115,6 +115,13 @@ class EncoderFiles:
             return tokenizer_from_sentencepiece(pieces, origin=str(self.path))
         return tokenizer_from_folder(self.folder, wanted_by=self.path)
 
+    def refuse_missing_tokenizer(self) -> None:
+        """CheckpointError where `tokenizer` would find none; nothing but names is looked at."""
+        prefix = EMBEDDED if self.prefix.startswith(EMBEDDED) else ""
+        packed = {f"{prefix}tokenizer_json", f"{prefix}spiece_model"}
+        if not any(packed & file.entries.keys() for file in self.files):
+            tokenizer_file(self.folder, wanted_by=self.path)
+
     def _packed(self, name: str) -> bytes | None:
         """The bytes that a 1-D integer tensor holds."""
         import torch
@@ -127,14 +134,20 @@ class EncoderFiles:
 
 def tokenizer_from_folder(folder: Path, *, wanted_by: Path) -> PromptTokenizer:
     """From `tokenizer.json` (with `tokenizer_config.json`) or `tokenizer.model`; CheckpointError without either."""
-    file = folder / "tokenizer.json"
-    if file.is_file():
+    file = tokenizer_file(folder, wanted_by=wanted_by)
+    if file.suffix == ".json":
         settings = folder / "tokenizer_config.json"
         text = settings.read_text("utf-8") if settings.is_file() else None
         add_bos = add_bos_setting(text, origin=str(settings))
         return tokenizer_from_json(_utf8(file.read_bytes(), str(file)), add_bos=add_bos, origin=str(file))
-    if (folder / "tokenizer.model").is_file():
-        return tokenizer_from_sentencepiece((folder / "tokenizer.model").read_bytes(), origin=str(folder))
+    return tokenizer_from_sentencepiece(file.read_bytes(), origin=str(folder))
+
+
+def tokenizer_file(folder: Path, *, wanted_by: Path) -> Path:
+    """`tokenizer.json`, failing that `tokenizer.model`, of a folder; CheckpointError without either."""
+    for name in ("tokenizer.json", "tokenizer.model"):
+        if (folder / name).is_file():
+            return folder / name
     raise CheckpointError(
         f"{wanted_by}: no tokenizer in it, and neither tokenizer.json nor tokenizer.model in {folder}; "
         "put the encoder's tokenizer.json there"

@@ -14,19 +14,12 @@ from .assemble import build_on_meta
 from .checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from .detection import detect_file, model_files_at
 from .division import divide
+from .file_names import superseded, training_by_name
 from .lora.file import LoraReport, open_lora
 from .published import PUBLISHED, Build, published_model
 
 CHUNK = 16 * 2**20
 DESCRIPTIONS = ("_scale", ".weight_scale_2", ".scale_weight", ".scale_input", ".comfy_quant", "scaled_fp8")
-WITHDRAWN = {
-    995_743_504: "superseded: this is the LTX-2.3 spatial upscaler x2 1.0, use ltx-2.3-spatial-upscaler-x2-1.1"
-}
-SUPERSEDED_NAMES = {
-    "ltx-2.3-22b-distilled.safetensors": "by its name superseded: use ltx-2.3-22b-distilled-1.1",
-    "ltx-2.3-22b-distilled-lora-384.safetensors": "by its name superseded: use ltx-2.3-22b-distilled-lora-384-1.1",
-    "ltx-2.3-spatial-upscaler-x2-1.0.safetensors": "by its name superseded: use ltx-2.3-spatial-upscaler-x2-1.1",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,20 +135,18 @@ def _lora_reports(path: Path) -> dict[str, LoraReport]:
 
 def _notes(files: Sequence[Path], kind: str) -> Iterable[str]:
     if len(files) == 1:
-        size, name = files[0].stat().st_size, files[0].name.lower()
-        if size in WITHDRAWN:
-            yield WITHDRAWN[size]
-        elif name in SUPERSEDED_NAMES:
-            yield SUPERSEDED_NAMES[name]
+        replaced = superseded(files[0])
+        if replaced is not None:
+            yield replaced
         if kind in ("monolith", "transformer"):
-            yield _training_hint(name)
+            yield _training_hint(files[0].name)
 
 
 def _training_hint(name: str) -> str:
     """dev or distilled: nothing in a file tells."""
-    for word in ("distilled", "dev"):
-        if word in name:
-            return f"{word}, by its name; nothing inside a file tells dev from distilled"
+    training = training_by_name(name)
+    if training is not None:
+        return f"{training}, by its name; nothing inside a file tells dev from distilled"
     return "dev or distilled: neither its name nor anything inside tells; choose the sampling settings accordingly"
 
 

@@ -1,6 +1,6 @@
 """Published latent upscaler files → network (spec page latent_upscaler, sections 1 to 3). Their tensors have no prefix.
 
-Nothing in such a file tells its generation: pair it with the video VAE that it was published with.
+Such a file tells its generation in its metadata only, if at all, and partly by which resampler it has.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from ..networks.latent_upscaler.model import LatentUpscaler
 from ..networks.operations import Operations, torch_operations
 from .assemble import assemble, strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .generations import of_version
 
 CLASS_NAME = "LatentUpsampler"
 FIRST, LAST = "initial_conv.weight", "final_conv.weight"
@@ -59,6 +60,15 @@ def load_latent_upscaler(checkpoint: Checkpoint, *, operations: Operations = tor
     """
     build = partial(LatentUpscaler, latent_upscaler_config(checkpoint), operations=operations)
     return assemble(build, checkpoint, strip_prefix(checkpoint.names(), ""), what="latent upscaler")
+
+
+def upscaler_generation(checkpoint: Checkpoint, config: LatentUpscalerConfig) -> str | None:
+    """By `model_version`, else by what is published (section 1): x2 in size has a resampler of its own in LTX-2.
+
+    None for resamplers that several generations share or that are not published.
+    """
+    by_structure = {("rational", (2, 1)): "2", ("spatial", (2, 1)): "2.3 or 2.5"}
+    return of_version(checkpoint.metadata) or by_structure.get((config.resampler, config.ratio))
 
 
 def refuse_other_file(checkpoint: Checkpoint) -> None:

@@ -29,12 +29,10 @@ def only_stream(
             "Load LoRA"
         )
     file = of_stream(open_checkpoint(model.path), stream)
-    return DiffusionModel(
-        generation=model.generation,  # of an audio-only file the tensors no longer tell
-        path=model.path,
+    return replace(  # of the model: an audio-only file no longer tells its generation
+        model,
         file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), model.transformer.dtype),
-        connectors=model.connectors,
         config=transformer_config(file),
     )
 

@@ -23,7 +23,9 @@ from ..networks.vocoder import Vocoder
 from .audio_vae import audio_vae_config, load_audio_decoder, load_audio_encoder
 from .checkpoint import Checkpoint, open_checkpoint
 from .detection import detect_checkpoint
-from .latent_upscaler import latent_upscaler_config, load_latent_upscaler
+from .file_names import Training
+from .generations import shared
+from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
 from .text_encoder import TextEncoder, load_connectors, load_text_encoder, refuse_incomplete_text
@@ -84,13 +86,15 @@ class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
     file: where it is read from, of half a model without the other half. connectors: for text features of ComfyUI.
-    weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
+    training: `dev` or `distilled`, None where nobody said. weight_format: as `detection` names it. loras: what
+    `transformer` has been changed by; clean: reads it without them.
     """
 
     file: Checkpoint = field(repr=False)
     transformer: Lazy[Transformer] = field(repr=False)
     connectors: Lazy[Connectors] = field(repr=False)
     config: TransformerConfig = field(repr=False)
+    training: Training | None = None
     weight_format: str = ""
     loras: tuple[LoraUse, ...] = ()
     clean: Callable[[], Transformer] | None = field(default=None, repr=False)
@@ -151,7 +155,12 @@ class Parts:
 
 
 def open_parts(
-    path: StrPath, *, text_encoder: StrPath | None = None, dtype: torch.dtype, operations: Operations = torch_operations
+    path: StrPath,
+    *,
+    text_encoder: StrPath | None = None,
+    dtype: torch.dtype,
+    training: Training | None = None,
+    operations: Operations = torch_operations,
 ) -> Parts:
     """The parts of a single-file checkpoint of LTX-2 or LTX-2.3; only headers are read here.
 
@@ -159,7 +168,7 @@ def open_parts(
     those of the sound, which run in float32 always.
     Raises CheckpointError, one line, for a file that is no such checkpoint or lacks a part.
     """
-    model = open_model(path, dtype=dtype, operations=operations)
+    model = open_model(path, dtype=dtype, training=training, operations=operations)
     return Parts(
         model=model,
         text=open_text(text_encoder, path, dtype=dtype),
@@ -168,7 +177,13 @@ def open_parts(
     )
 
 
-def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = torch_operations) -> DiffusionModel:
+def open_model(
+    path: StrPath,
+    *,
+    dtype: torch.dtype,
+    training: Training | None = None,
+    operations: Operations = torch_operations,
+) -> DiffusionModel:
     """The transformer of a checkpoint or of a file of its own, plain or quantised, safetensors or GGUF.
 
     Quantised weights stay as they are and are dequantised in each call; the log says so when they are read.
@@ -181,6 +196,7 @@ def open_model(path: StrPath, *, dtype: torch.dtype, operations: Operations = to
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
         connectors=Lazy(partial(load_connectors, file), dtype),
         config=transformer_config(file),
+        training=training,
         weight_format=detect_checkpoint(file).weight_format,
     )
 
@@ -225,26 +241,22 @@ def open_audio(path: StrPath) -> AudioPart:
 def open_upscaler(path: StrPath, *, dtype: torch.dtype) -> UpscalerPart:
     """A latent upscaler."""
     file = open_checkpoint(path)
+    config = latent_upscaler_config(file)
     return UpscalerPart(
-        generation=None,
+        generation=upscaler_generation(file, config),
         path=file.path,
         network=Lazy(partial(load_latent_upscaler, file), dtype),
-        config=latent_upscaler_config(file),
+        config=config,
     )
 
 
-def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> None:
-    """ValueError, one line that names both, when something of another generation meets `expected`.
+def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> str | None:
+    """The generation that both are of; ValueError, one line that names both, when something of another one meets
+    `expected`.
 
     A generation may be two that a file's header cannot tell apart, "2.3 or 2.5": they fit where one of them does.
     """
-    if None in (expected.generation, found_generation):
-        return
-    if not set(str(expected.generation).split(" or ")) & set(str(found_generation).split(" or ")):
-        raise ValueError(
-            f"{what}: expected LTX-{expected.generation} like {expected.path.name}, found LTX-{found_generation}; "
-            "use parts of one generation"
-        )
+    return shared(expected.generation, found_generation, like=expected.path.name, what=what)
 
 
 def _generation(file: Checkpoint) -> str | None:

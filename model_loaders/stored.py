@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -12,14 +12,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from .assemble import assign
+from ..networks.operations import Operations, torch_operations
+from .assemble import assign, build_on_meta, refuse_mismatch
 from .checkpoint import CheckpointError
 from .gguf.blocks import dequantise_blocks
 from .gguf.file import GGUFCheckpoint
-from .operations import Recipe, StoredLinear
+from .operations import Recipe, StoredLinear, stored_operations
 from .quantisation.formats import dequantise
 from .quantisation.layer import INPUT_SCALE, SCALE, SCALE_2, WEIGHT, QuantisedLayer, real_input_scale
-from .quantisation.weights import PLAIN, Weights
+from .quantisation.weights import PLAIN, Weights, assemble_plain
 
 Network = TypeVar("Network", bound=nn.Module)
 SUFFIX = f".{WEIGHT}"
@@ -27,21 +28,51 @@ SUFFIX = f".{WEIGHT}"
 log = logging.getLogger(__name__)
 
 
-def assign_stored(network: Network, weights: Weights, shapes: Mapping[str, tuple[int, ...]], *, below: str) -> Network:
+def assemble_kept(
+    build: Callable[[Operations], Network], parts: Sequence[Weights], *, operations: Operations, below: str, what: str
+) -> Network:
+    """As `assemble_plain`, but with torch's plain layers a quantised weight stays as it is stored.
+
+    below: see `assign_stored`. A host's layers take plain weights only.
+    """
+    if operations is not torch_operations or not any(part.is_quantised for part in parts):
+        return assemble_plain(lambda: build(operations), parts, what=what)
+    network = build_on_meta(lambda: build(stored_operations))
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    shapes = {name: shape for part in parts for name, shape in part.shapes_for(expected).items()}
+    refuse_mismatch(network, shapes, parts[0].file, what)
+    return assign_stored(network, parts, shapes, below=below)
+
+
+def assign_stored(
+    network: Network, parts: Sequence[Weights], shapes: Mapping[str, tuple[int, ...]], *, below: str
+) -> Network:
     """Give a network on the meta device its tensors; names and shapes have been checked against it.
 
     Linear layers whose names start with `below` keep quantised weights in stored form; every other quantised weight
-    becomes a plain one in the dtype of the plain ones beside it, or bfloat16. Logs once what was done.
+    becomes a plain one in the dtype of the plain ones beside it, or bfloat16. Logs once a file what was done.
     Raises CheckpointError for a scale that is no finite number.
     """
-    kept = dict.fromkeys(name for name in weights.tensors if _keeps(network, name, weights, below))
-    for name in kept:
-        network.get_submodule(name.removesuffix(SUFFIX)).register_parameter(WEIGHT, None)
-    others = {name: key for name, key in weights.tensors.items() if name not in kept}
-    quantised = {name: layer for name, layer in weights.quantised.items() if name in others}
-    plain = replace(weights, tensors=others, quantised=quantised)
-    state = plain.load(shapes, weights.plain_dtype or torch.bfloat16)
+    dtype = next((part.plain_dtype for part in parts if part.plain_dtype is not None), torch.bfloat16)
+    state: dict[str, Tensor] = {}
+    kept = {id(part): [name for name in part.tensors if _keeps(network, name, part, below)] for part in parts}
+    for part in parts:
+        state |= _without(part, kept[id(part)]).load(shapes, dtype)
+        for name in kept[id(part)]:
+            network.get_submodule(name.removesuffix(SUFFIX)).register_parameter(WEIGHT, None)
     network = assign(network, {name: tensor.reshape(shapes[name]) for name, tensor in state.items()})
+    for part in parts:
+        _store(network, part, kept[id(part)], shapes)
+    return network
+
+
+def _without(weights: Weights, kept: Sequence[str]) -> Weights:
+    others = {name: key for name, key in weights.tensors.items() if name not in set(kept)}
+    quantised = {name: layer for name, layer in weights.quantised.items() if name in others}
+    return replace(weights, tensors=others, quantised=quantised)
+
+
+def _store(network: nn.Module, weights: Weights, kept: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> None:
     recipes: Counter[str] = Counter()
     for name in kept:
         module = network.get_submodule(name.removesuffix(SUFFIX))
@@ -49,9 +80,9 @@ def assign_stored(network: Network, weights: Weights, shapes: Mapping[str, tuple
         tensors, recipe = _stored(weights, name, shapes[name])
         module.store(tensors, recipe)
         recipes[recipe.name] += 1
-    formats = ", ".join(f"{count} {recipe}" for recipe, count in recipes.most_common())
-    log.info("%s: layers kept as stored, dequantised in each call: %s", weights.file.path, formats)
-    return network
+    if recipes:
+        formats = ", ".join(f"{count} {recipe}" for recipe, count in recipes.most_common())
+        log.info("%s: layers kept as stored, dequantised in each call: %s", weights.file.path, formats)
 
 
 def _keeps(network: nn.Module, name: str, weights: Weights, below: str) -> bool:

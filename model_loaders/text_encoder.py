@@ -21,7 +21,9 @@ from .checkpoint import Checkpoint, CheckpointError
 from .detection import detect_checkpoint
 from .encoder_files import EncoderFiles, find_encoder
 from .gemma_config import gemma3_config, gemma4_config
-from .quantisation.weights import assemble_plain, plain_weights
+from .generations import version_numbers
+from .quantisation.weights import plain_weights
+from .stored import assemble_kept
 from .text_conditioning import ConditioningCache, TextConditioning
 from .text_projection import (
     Modality,
@@ -30,12 +32,12 @@ from .text_projection import (
     generation,
     load_connector,
     load_projection,
-    model_version,
     source_gemma_version,
 )
 from .tokenizer import MAX_TOKENS, PromptTokenizer
 
 ENCODER_2_5 = "gemma4-12b-ltx-v1"
+LAYERS = "layers."
 MODALITIES: tuple[Modality, ...] = ("video", "audio")
 DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
 
@@ -119,7 +121,8 @@ def load_text_encoder(
     itself. operations: of the decoder and the connectors; the projection, whose weight is read in parts, has torch's.
     extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
     shared by several encoders or by one that is loaded again; None: one of its own.
-    Quantised weights become plain ones here, in the dtype of the plain weights beside them.
+    Quantised linear layers keep their weights in stored form and dequantise them in each call, where `operations` are
+    torch's; embedding and projection, and everything in a host's layers, become plain.
     Raises CheckpointError, one line, for missing or incomplete files and for an encoder that the checkpoint was not
     trained with.
     """
@@ -165,9 +168,11 @@ def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operat
     by_file = [
         (file, {n: key for n, (owner, key) in encoder.tensors.items() if owner is file}) for file in encoder.files
     ]
-    return assemble_plain(
-        lambda: network(config, operations=operations),
+    return assemble_kept(
+        lambda chosen: network(config, operations=chosen),
         [plain_weights(file, tensors) for file, tensors in by_file],
+        operations=operations,
+        below=LAYERS,
         what="text encoder",
     )
 
@@ -186,6 +191,7 @@ def refuse_incomplete_text(encoder_path: str | os.PathLike[str] | None, checkpoi
     find_projection(files)
     for modality in MODALITIES:
         find_connector(files, modality)
+    encoder.refuse_missing_tokenizer()
 
 
 def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
@@ -198,7 +204,7 @@ def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
                 f"{encoder.path}: {checkpoint.path.name} expects the text encoder {expected}, found "
                 f"{found or encoder.model_type}; download {expected}"
             )
-    elif model_version(checkpoint) >= DECLARES_ENCODER:
+    elif version_numbers(checkpoint.metadata) >= DECLARES_ENCODER:
         undeclared = f"{checkpoint.path}: expected the metadata entry 'gemma_source_checkpoint', found none"
         if found is not None:
             raise CheckpointError(f"{undeclared}, while the encoder is {found}; download the checkpoint again")
@@ -212,7 +218,7 @@ def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
 
 def _encoder_by_tensors(checkpoint: Checkpoint) -> str | None:
     """Files without metadata (GGUF, repacks) tell LTX-2.5 by their tensors, and it has one encoder only."""
-    undeclared = not model_version(checkpoint) and detect_checkpoint(checkpoint).generation == "2.5"
+    undeclared = not version_numbers(checkpoint.metadata) and detect_checkpoint(checkpoint).generation == "2.5"
     return ENCODER_2_5 if undeclared else None
 
 

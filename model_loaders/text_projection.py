@@ -11,7 +11,9 @@ from ..networks.text.connector import Connector, ConnectorConfig
 from ..networks.text.features import ProjectionConfig, SeparateProjection, SharedProjection
 from .assemble import strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .generations import version_numbers
 from .quantisation.weights import Weights, assemble_plain, plain_weights
+from .stored import assemble_kept
 
 Modality = Literal["video", "audio"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -54,6 +56,7 @@ def load_projection(
             f"states of {hidden_size} ({config.flat_size}); use the encoder of that model (Gemma 12B: 49 of 3840)"
         )
     kind = SharedProjection if config.audio_features is None else SeparateProjection
+    # Plain even from a quantised file: it is computed in columns, and as a whole in each call it would take 3 GB.
     return assemble_plain(lambda: kind(config, operations=operations), [part], what="text projection")
 
 
@@ -66,7 +69,13 @@ def load_connector(
     """
     part = find_connector(files, modality)
     config = connector_config(transformer_config(files), part.shapes, modality)
-    return assemble_plain(lambda: Connector(config, operations=operations), [part], what=f"{modality} connector")
+    return assemble_kept(
+        lambda chosen: Connector(config, operations=chosen),
+        [part],
+        operations=operations,
+        below="",
+        what=f"{modality} connector",
+    )
 
 
 def find_projection(files: Sequence[Checkpoint]) -> Weights:
@@ -143,18 +152,8 @@ def generation(checkpoint: Checkpoint, files: Sequence[Checkpoint]) -> str:
     """ "2", "2.3" or "2.5" of a checkpoint, as far as text conditioning tells them apart."""
     if SHARED in find_projection(files).tensors:
         return "2"
-    newer = "gemma_source_checkpoint" in checkpoint.metadata or model_version(checkpoint) >= (2, 4, 0)
+    newer = "gemma_source_checkpoint" in checkpoint.metadata or version_numbers(checkpoint.metadata) >= (2, 4, 0)
     return "2.5" if newer else "2.3"
-
-
-def model_version(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """Leading integers of the metadata entry `model_version`: "2.3.rc1" → (2, 3); () without the entry."""
-    numbers: list[int] = []
-    for piece in checkpoint.metadata.get("model_version", "").split("."):
-        if not piece.isdecimal():
-            break
-        numbers.append(int(piece))
-    return tuple(numbers)
 
 
 def source_gemma_version(checkpoint: Checkpoint) -> str | None:

@@ -15,6 +15,7 @@ from ..networks.operations import Operations, torch_operations
 from ..networks.transformer import RopeConfig, StreamConfig, Transformer, TransformerConfig
 from .assemble import assign, build_on_meta, refuse_mismatch, strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .generations import version_numbers
 from .operations import stored_operations
 from .quantisation.weights import Weights, plain_weights
 from .stored import assign_stored
@@ -73,7 +74,7 @@ def load_transformer(
         shapes[KEYFRAMES] = (1, *shapes[KEYFRAMES])
     refuse_mismatch(built, shapes, checkpoint, "transformer")
     if weights.is_quantised:
-        return assign_stored(built, weights, shapes, below=BLOCK)
+        return assign_stored(built, [weights], shapes, below=BLOCK)
     loaded = checkpoint.load(list(weights.tensors.values()))
     return assign(built, {name: loaded[key].reshape(shapes[name]) for name, key in weights.tensors.items()})
 
@@ -100,7 +101,7 @@ def generation_of_transformer(checkpoint: Checkpoint) -> str:
         return "2"
     if tensors.has("patchify_proj.weight"):
         return "2.3" if tensors.has("transformer_blocks.0.ff.net.0.proj.bias") else "2.5"
-    return "2.5" if _version(checkpoint) >= (2, 5) else "2.3"
+    return "2.5" if version_numbers(checkpoint.metadata) >= (2, 5) else "2.3"
 
 
 def transformer_config(checkpoint: Checkpoint) -> TransformerConfig:
@@ -289,13 +290,3 @@ def _prefix(checkpoint: Checkpoint) -> str:
         f"{checkpoint.path}: expected a transformer (a tensor patchify_proj.weight), found none; "
         "choose a file from diffusion_models or a full checkpoint"
     )
-
-
-def _version(checkpoint: Checkpoint) -> tuple[int, ...]:
-    """`2.5.0` -> (2, 5, 0): the leading numbers; empty when there are none."""
-    numbers = []
-    for part in checkpoint.metadata.get("model_version", "").strip('"').replace("-", ".").split("."):
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)

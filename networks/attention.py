@@ -92,6 +92,11 @@ def current_backend() -> AttentionBackend:
     return _backend.get()
 
 
+def backend_name() -> str:
+    """The current back end by its function's name, for reports."""
+    return str(getattr(_backend.get(), "__name__", "custom")).lstrip("_")
+
+
 @contextmanager
 def attention_backend(backend: AttentionBackend) -> Iterator[None]:
     """Use `backend` for every `attention` call inside the `with` block."""

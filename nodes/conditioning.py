@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..model_loaders.parts import TextPart
-from .contexts import GENERATION
+from .generations import GENERATION
 from .host.api import compute_device, io, warn_user
 
 

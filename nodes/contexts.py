@@ -13,22 +13,27 @@ from torch import Tensor
 from ..model_loaders.parts import DiffusionModel, refuse_mixed
 from ..networks.transformer import TransformerConfig
 from ..samplers.streams import Streams
+from .generations import GENERATION
 from .host.api import compute_device
 
-GENERATION = "openltx_generation"
 UNPROCESSED = "unprocessed_ltxav_embeds"  # of ComfyUI's text encoder: features that the connectors have not seen
 Conditioning = list[list[Any]]
+
+
+def refuse_other_text(conditioning: Conditioning | None, model: DiffusionModel, name: str) -> None:
+    """ValueError, one line, for conditioning that a text encoder of another generation made."""
+    for _, options in conditioning or ():
+        refuse_mixed(model, options.get(GENERATION), name)
 
 
 def contexts_of(conditioning: Conditioning, model: DiffusionModel, name: str) -> Streams[Tensor]:
     """The two contexts (1, S, D) in a CONDITIONING, for this model.
 
-    Raises ValueError for conditioning of another generation, of another width, or with several entries.
+    Raises ValueError for conditioning of another width, or with several entries.
     """
     if len(conditioning) != 1:
         raise ValueError(f"{name}: expected one conditioning entry, found {len(conditioning)}; encode a single prompt")
     contexts, options = conditioning[0]
-    refuse_mixed(model, options.get(GENERATION, model.generation), name)
     if options.get(UNPROCESSED):
         device = compute_device()
         contexts = model.connectors.on(device)(contexts.to(device, model.connectors.dtype))

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ..media.av_reader import frame_rate, read_frames, read_sound
 from ..media.images import read_image
+from ..media.sequences import png_texts
 from .host.api import input_file, input_files, io, output_file
+from .manifest import output_tags
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,10 +157,10 @@ class SaveImage(io.ComfyNode):
 
     @classmethod
     def execute(cls, images: Tensor, filename_prefix: str) -> io.NodeOutput:
-        entries = []
+        entries, texts = [], png_texts(output_tags(cls.hidden, images, None))
         for picture in (images.float().clamp(0, 1) * 255).byte().cpu().numpy():
             saved = output_file(filename_prefix, ".png")
-            Image.fromarray(picture).save(saved.path)
+            Image.fromarray(picture).save(saved.path, pnginfo=texts)
             entries.append(saved.ui_entry())
         return io.NodeOutput(ui={"images": entries})
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from ..media.health import audio_faults, frame_faults
-from ..model_loaders.parts import AudioPart, VideoPart
+from ..model_loaders.parts import AudioPart, Lazy, VideoPart
 from ..networks.audio_vae import decode_audio
 from ..networks.video_vae.memory import planned_decode_bytes
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
+from .generations import of_part
 from .host.api import compute_device, io, progress, warn_user
 from .latents import Latent, audio_of, video_of
+from .made import MADE, made_of, part_step, with_steps
+
+OF_LOADER = "of the loader"
 
 
 class DecodeVideo(io.ComfyNode):
@@ -27,24 +32,29 @@ class DecodeVideo(io.ComfyNode):
             inputs=[
                 io.Vae.Input("video_vae", tooltip="From Load LTX Model."),
                 io.Latent.Input("latent", tooltip="From Sample (LTX)."),
+                io.Combo.Input(
+                    "precision",
+                    options=[OF_LOADER, "float32"],
+                    default=OF_LOADER,
+                    optional=True,
+                    tooltip="float32: for HDR, whose curve would show the steps of a lower precision.",
+                ),
             ],
             outputs=[io.Image.Output("images", tooltip="Frames.")],
         )
 
     @classmethod
-    def execute(cls, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
-        video = video_of(latent)
-        needed = planned_decode_bytes(video[:1], video_vae.decoder.dtype)
-        decoder = video_vae.decoder.on(compute_device(), memory=needed)
+    def execute(cls, video_vae: VideoPart, latent: Latent, precision: str = OF_LOADER) -> io.NodeOutput:
+        video, part = video_of(of_part(latent, video_vae)), video_vae.decoder
+        part = part if precision == OF_LOADER else Lazy(part.source, torch.float32)
+        decoder = part.on(compute_device(), memory=planned_decode_bytes(video[:1], part.dtype))
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []
         for chunk in decoder.decode_stream(video[:1].to(compute_device())):
             chunks.append(to_images(chunk)[0].cpu())
             bar.update(chunk.shape[2])
         images = torch.cat(chunks)
-        for fault in frame_faults(images):
-            warn_user(fault)
-        return io.NodeOutput(images)
+        return io.NodeOutput(_checked(images, video_vae, latent))
 
 
 class DecodeKeyframes(io.ComfyNode):
@@ -68,10 +78,11 @@ class DecodeKeyframes(io.ComfyNode):
     def execute(cls, video_vae: VideoPart, keyframes: Latent | None) -> io.NodeOutput:
         if keyframes is None:
             raise ValueError("keyframes: expected generated keyframes, found none; add slots to the stage's latent")
-        device = compute_device()
+        video, device = video_of(of_part(keyframes, video_vae, "keyframes")), compute_device()
         decoder = video_vae.decoder.on(device)
-        frames = torch.split(video_of(keyframes)[:1].to(device), 1, dim=2)
-        return io.NodeOutput(torch.cat([to_images(decoder.decode(frame))[0].cpu() for frame in frames]))
+        frames = torch.split(video[:1].to(device), 1, dim=2)
+        images = torch.cat([to_images(decoder.decode(frame))[0].cpu() for frame in frames])
+        return io.NodeOutput(_checked(images, video_vae, keyframes))
 
 
 class DecodeAudio(io.ComfyNode):
@@ -93,10 +104,20 @@ class DecodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_vae: AudioPart, latent: Latent) -> io.NodeOutput:
-        audio = audio_of(latent)
+        audio = audio_of(of_part(latent, audio_vae))
         device = compute_device()
         decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
         waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device))
         for fault in audio_faults(waveform[0]):
             warn_user(fault)
-        return io.NodeOutput({"waveform": waveform.cpu(), "sample_rate": sample_rate})
+        steps = (*made_of(latent), part_step("decode audio", audio_vae.path.name, audio_vae.decoder.dtype))
+        return io.NodeOutput({"waveform": waveform.cpu(), "sample_rate": sample_rate, MADE: steps})
+
+
+def _checked(images: Tensor, video_vae: VideoPart, latent: Latent) -> Tensor:
+    """The frames with their history; the user is told what is wrong with them."""
+    for fault in frame_faults(images):
+        warn_user(fault)
+    return with_steps(
+        images, (*made_of(latent), part_step("decode video", video_vae.path.name, video_vae.decoder.dtype))
+    )

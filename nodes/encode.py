@@ -13,6 +13,7 @@ from ..networks.audio_vae import encode_audio
 from ..networks.video_vae.memory import planned_encode_bytes
 from ..samplers.conditioning import fit_audio_latent
 from ..samplers.shapes import audio_latent_frames, nearest_size, pixel_frames, snap_frames, snap_size
+from .generations import of_part
 from .host.api import compute_device, io, warn_user
 from .latents import FRAME_RATE, Latent, frame_rate_of, video_of
 
@@ -41,7 +42,7 @@ class EncodeVideo(io.ComfyNode):
     def execute(cls, video_vae: VideoPart, images: Tensor, frame_rate: float, width: int, height: int) -> io.NodeOutput:
         size = height or nearest_size(images.shape[1]), width or nearest_size(images.shape[2])
         latent = encode_frames(video_vae, images, *size)
-        return io.NodeOutput({"samples": latent, FRAME_RATE: frame_rate})
+        return io.NodeOutput(of_part({"samples": latent, FRAME_RATE: frame_rate}, video_vae))
 
 
 class EncodeAudio(io.ComfyNode):
@@ -68,11 +69,12 @@ class EncodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_vae: AudioPart, audio: dict[str, Any] | None, video: Latent | None = None) -> io.NodeOutput:
+        video = None if video is None else of_part(video, audio_vae, "video")
         sound = encode_sound(audio_vae, audio)
         if video is not None:
             frames = audio_latent_frames(clip_frames(video_of(video)), frame_rate_of(video))
             sound = fit_audio_latent(sound, frames, pad=True)
-        return io.NodeOutput({"samples": sound})
+        return io.NodeOutput(of_part({"samples": sound}, audio_vae))
 
 
 class ClipSize(io.ComfyNode):
@@ -88,6 +90,14 @@ class ClipSize(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="The clip."),
                 io.Int.Input("multiple", default=32, min=32, max=256, step=32, tooltip="64 for two stages."),
+                io.Int.Input(
+                    "factor",
+                    default=1,
+                    min=1,
+                    max=8,
+                    optional=True,
+                    tooltip="How many times larger the result shall be.",
+                ),
             ],
             outputs=[
                 io.Int.Output("width", tooltip="Pixels."),
@@ -97,11 +107,10 @@ class ClipSize(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, images: Tensor, multiple: int) -> io.NodeOutput:
-        frames, height, width = images.shape[:3]
-        return io.NodeOutput(
-            snap_size(width, multiple=multiple), snap_size(height, multiple=multiple), snap_frames(frames)
-        )
+    def execute(cls, images: Tensor, multiple: int, factor: int = 1) -> io.NodeOutput:
+        frames, *sides = images.shape[:3]
+        height, width = (snap_size(side, multiple=multiple) * factor for side in sides)
+        return io.NodeOutput(width, height, snap_frames(frames))
 
 
 def encode_frames(video_vae: VideoPart, images: Tensor, height: int, width: int) -> Tensor:

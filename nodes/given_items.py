@@ -9,6 +9,7 @@ from torch import Tensor
 from ..model_loaders.parts import AudioPart, VideoPart
 from ..samplers.conditioning import GivenStream, ReferenceAudio, fit_audio_latent
 from .encode import clip_frames, encode_frames, encode_sound, present_sound, seconds_of, silence_to
+from .generations import of_latent, of_part
 from .host.api import io, warn_user
 from .latents import Latent, audio_of, pixel_size, video_of, with_audio_item, with_video_item
 
@@ -33,6 +34,7 @@ class GivenAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: Latent, audio_vae: AudioPart, audio: dict[str, Any] | None) -> io.NodeOutput:
+        latent = of_part(latent, audio_vae)
         audio, frames = present_sound(audio), audio_of(latent).shape[2]
         wanted, found = (frames + 1) / 25, seconds_of(audio)
         if found < frames / 25:
@@ -61,6 +63,7 @@ class GivenVideo(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: Latent, video_vae: VideoPart, images: Tensor) -> io.NodeOutput:
+        latent = of_part(latent, video_vae)
         frames = clip_frames(video_of(latent))
         if len(images) < frames:
             raise ValueError(f"images: expected at least {frames} frames, found {len(images)}; make the latent shorter")
@@ -122,8 +125,10 @@ class ReferenceVoice(io.ComfyNode):
         reference: Latent | None = None,
     ) -> io.NodeOutput:
         if reference is not None:
+            latent = of_latent(latent, reference, "reference")
             voice = audio_of(reference)
         elif audio_vae is not None:
+            latent = of_part(latent, audio_vae)
             voice = encode_sound(audio_vae, audio)
         else:
             raise ValueError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..model_loaders.parts import DiffusionModel
+from ..samplers.community import ChannelApg
 from ..samplers.guidance import (
     HQ_GUIDANCE,
     Apg,
@@ -15,21 +16,20 @@ from ..samplers.guidance import (
     CfgStar,
     Guidance,
     GuidanceAt,
+    GuidanceBySigma,
     MomentumApg,
+    Nag,
     TextRule,
     default_guidance,
 )
 from ..samplers.streams import Streams
 from ..samplers.tiling import TilePlan
-from .contexts import Conditioning
+from .contexts import Conditioning, refuse_other_text
 from .host.api import io
+from .preview import Preview
 
-TEXT_RULES: dict[str, TextRule] = {
-    "cfg": Cfg(),
-    "cfg_star": CfgStar(),
-    "apg": Apg(),
-    "apg_momentum": MomentumApg(momentum=-0.75),
-}
+TEXT_RULES = ["cfg", "cfg_star", "apg", "apg_momentum", "apg_channel"]
+APG_THRESHOLDS = {"apg": 0.0, "apg_momentum": 5.0, "apg_channel": 0.0}  # where none is given
 GuidanceType = io.Custom("OPENLTX_GUIDANCE")
 NO_GUIDANCE = Streams(video=Guidance(), audio=Guidance())
 PUBLISHED_LAYERS = 48  # of every generation; the official STG blocks count in these
@@ -41,7 +41,8 @@ class Guider:
     """What a stage asks of the network.
 
     tiles: how each of its calls is cut, by default not at all. mask_rule: how a mask between 0 and 1 is read, see
-    nodes/stage.py.
+    nodes/stage.py. nag: how far the attention to the text is moved away from the negative text, in each pass under the
+    positive one. preview: what is shown of each step.
     """
 
     model: DiffusionModel = field(repr=False)
@@ -50,6 +51,12 @@ class Guider:
     guidance: Streams[GuidanceAt]
     tiles: TilePlan = TilePlan()
     mask_rule: Literal["official", "community"] = "official"
+    nag: Streams[Nag] = Streams()
+    preview: Preview | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        refuse_other_text(self.positive, self.model, "positive")
+        refuse_other_text(self.negative, self.model, "negative")
 
 
 class StreamGuidance(io.ComfyNode):
@@ -77,14 +84,57 @@ class StreamGuidance(io.ComfyNode):
                     "rescale", default=0.7, min=0.0, max=1.0, step=0.01, tooltip="Against over-saturation; 0: off."
                 ),
                 io.Int.Input("skip", default=0, min=0, max=10, tooltip="Of skip + 1 steps, skip are not computed."),
-                io.Combo.Input("text_rule", options=list(TEXT_RULES), default="cfg", tooltip="How cfg is applied."),
+                io.Combo.Input(
+                    "text_rule",
+                    options=TEXT_RULES,
+                    default="cfg",
+                    tooltip="How cfg is applied. apg: projected, against burnt colours; with momentum over the steps; "
+                    "by channel, as ComfyUI's node pack does.",
+                ),
+                io.Float.Input(
+                    "apg_eta",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="apg: weight of what points along the prediction; 1: all of it, as cfg.",
+                ),
+                io.Float.Input(
+                    "apg_threshold",
+                    default=-1.0,
+                    min=-1.0,
+                    max=1000.0,
+                    step=0.1,
+                    optional=True,
+                    tooltip="apg: greatest length of a step; 0: no limit; -1: the rule's own, 5 with momentum, else 0.",
+                ),
+                io.Float.Input(
+                    "apg_momentum",
+                    default=-0.75,
+                    min=-5.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="apg_momentum: weight of the former steps; 0: none.",
+                ),
             ],
             outputs=[GuidanceType.Output("guidance", tooltip="For Guider (LTX).")],
         )
 
     @classmethod
     def execute(
-        cls, cfg: float, stg: float, stg_blocks: str, modality: float, rescale: float, skip: int, text_rule: str
+        cls,
+        cfg: float,
+        stg: float,
+        stg_blocks: str,
+        modality: float,
+        rescale: float,
+        skip: int,
+        text_rule: str,
+        apg_eta: float = 1.0,
+        apg_threshold: float = -1.0,
+        apg_momentum: float = -0.75,
     ) -> io.NodeOutput:
         guidance = Guidance(
             cfg=cfg,
@@ -93,9 +143,34 @@ class StreamGuidance(io.ComfyNode):
             modality=modality,
             rescale=rescale,
             skip=skip,
-            text_rule=TEXT_RULES[text_rule],
+            text_rule=text_rule_of(text_rule, apg_eta, apg_threshold, apg_momentum),
         )
         return io.NodeOutput(guidance)
+
+
+class GuidanceRange(io.ComfyNode):
+    """Two guidances, each for its part of the noise levels."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXGuidanceRange",
+            display_name="Guidance by Sigma (LTX)",
+            category="OpenLTX/sampling",
+            description="One guidance for high noise, another one from a sigma on down. Chain it for more ranges.",
+            inputs=[
+                io.Float.Input(
+                    "sigma", default=0.7, min=0.0, max=1.0, step=0.001, tooltip="From here down the second one counts."
+                ),
+                GuidanceType.Input("high", optional=True, tooltip="Above that sigma; none: no guidance there."),
+                GuidanceType.Input("low", optional=True, tooltip="At that sigma and below; none: no guidance there."),
+            ],
+            outputs=[GuidanceType.Output("guidance", tooltip="For Guider (LTX).")],
+        )
+
+    @classmethod
+    def execute(cls, sigma: float, high: GuidanceAt | None = None, low: GuidanceAt | None = None) -> io.NodeOutput:
+        return io.NodeOutput(GuidanceBySigma.split(sigma, high=high or Guidance(), low=low or Guidance()))
 
 
 class MultimodalGuider(io.ComfyNode):
@@ -124,8 +199,8 @@ class MultimodalGuider(io.ComfyNode):
         model: DiffusionModel,
         positive: Conditioning,
         negative: Conditioning | None = None,
-        video: Guidance | None = None,
-        audio: Guidance | None = None,
+        video: GuidanceAt | None = None,
+        audio: GuidanceAt | None = None,
     ) -> io.NodeOutput:
         guidance: Streams[GuidanceAt] = Streams(video=video or Guidance(), audio=audio or Guidance())
         return io.NodeOutput(Guider(model=model, positive=positive, negative=negative, guidance=guidance))
@@ -188,6 +263,16 @@ def preset_guidance(preset: str, model: DiffusionModel) -> Streams[Guidance]:
 
 def _as_base(guidance: Streams[Guidance]) -> Streams[GuidanceAt]:
     return Streams(video=guidance.video, audio=guidance.audio)
+
+
+def text_rule_of(name: str, eta: float, threshold: float, momentum: float) -> TextRule:
+    """One of TEXT_RULES; a threshold below 0 is the rule's own."""
+    if name in ("cfg", "cfg_star"):
+        return Cfg() if name == "cfg" else CfgStar()
+    threshold = APG_THRESHOLDS[name] if threshold < 0 else threshold
+    if name == "apg_momentum":
+        return MomentumApg(eta=eta, threshold=threshold, momentum=momentum)
+    return Apg(eta=eta, threshold=threshold) if name == "apg" else ChannelApg(eta=eta, threshold=threshold)
 
 
 def blocks_of(text: str) -> Blocks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from ..media.images import prepare_image
+from ..media.images import prepare_clip, prepare_image
 from ..model_loaders.parts import VideoPart
 from ..samplers.conditioning import (
     Keyframe,
@@ -22,6 +22,7 @@ from ..samplers.conditioning import (
 )
 from ..samplers.shapes import SCALE, VideoGrid, even_keyframes, pixel_frames, snap_frames
 from .encode import clip_frames, encode_frames, encode_pixels
+from .generations import of_latent, of_part
 from .host.api import io
 from .latents import WINDOW, Latent, keyframes_of, layout_of, pixel_size, video_of, with_video_item
 from .mask_items import fitted_mask
@@ -60,7 +61,7 @@ class ConditionImage(io.ComfyNode):
                     default=-1,
                     min=-1,
                     max=51,
-                    tooltip="H.264 compression that models saw in their pictures: -1: of the generation; 0: none.",
+                    tooltip="H.264 compression that models saw in their pictures: -1: by generation; 0: none (HDR).",
                 ),
             ],
             outputs=[
@@ -73,6 +74,7 @@ class ConditionImage(io.ComfyNode):
     def execute(
         cls, latent: Latent, video_vae: VideoPart, image: Tensor, frame: int, strength: float, placement: str, crf: int
     ) -> io.NodeOutput:
+        latent = of_part(latent, video_vae)
         layout, size = layout_of(latent), pixel_size(latent)
         window = latent.get(WINDOW)
         if window is not None:
@@ -82,7 +84,7 @@ class ConditionImage(io.ComfyNode):
             frame = local
         if len(image) == 1:
             quality = DEFAULT_CRF.get(video_vae.generation or "2.3", 33) if crf < 0 else crf
-            content = encode_pixels(video_vae, prepare_image(_bytes(image[0]), *size, crf=quality))
+            content = encode_pixels(video_vae, _prepared(image, *size, crf=quality))
             item = place_image(content, frame, layout, strength=strength, placement=placement)  # type: ignore[arg-type]
         else:
             content = encode_frames(video_vae, image, *size)
@@ -142,8 +144,10 @@ class ConditionReference(io.ComfyNode):
         factors, seen = ReferenceFactors(space=space_factor, time=time_factor), float(attention)
         if reference is not None:
             refuse_mask_of_latent(mask)
+            latent = of_latent(latent, reference, "reference")
             content, weights = video_of(reference), None
         else:
+            latent = latent if video_vae is None else of_part(latent, video_vae)
             content, weights = _encoded_reference(latent, factors, video_vae, images, mask)
         item = ReferenceVideo(
             latent=content, factors=factors, strength=strength, attention=seen if weights is None else weights * seen
@@ -208,6 +212,7 @@ class ConditionSlots(io.ComfyNode):
     def execute(cls, latent: Latent, frames: str, count: int, seeds: Latent | None = None) -> io.NodeOutput:
         layout = layout_of(latent)
         if seeds is not None:
+            latent = of_latent(latent, seeds, "seeds")
             named = keyframes_of(seeds)
         elif frames.strip():
             named = tuple(slot_frames(_integers(frames), layout.frames))
@@ -216,6 +221,13 @@ class ConditionSlots(io.ComfyNode):
         item = KeyframeSlots(positions=named, seeds=None if seeds is None else video_of(seeds))
         shown = ", ".join(frames_text(range(frame, frame + 1), layout.fps) for frame in named)
         return io.NodeOutput(with_video_item(latent, item), shown)
+
+
+def _prepared(image: Tensor, height: int, width: int, *, crf: int) -> Tensor:
+    """One picture (1, H, W, C) in 0 … 1 → (1, 3, 1, height, width) in -1 … 1; more than 8 bits are kept without crf."""
+    if crf == 0:
+        return prepare_clip(image[..., :3].float().clamp(0, 1) * 255.0, height, width)
+    return prepare_image(_bytes(image[0]), height, width, crf=crf)
 
 
 def _bytes(image: Tensor) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..samplers.shapes import pixel_frames
 from ..samplers.streams import Streams
+from .generations import generation_of, of_latent
 from .host.api import NestedTensor, io
 from .latents import (
     FRAME_RATE,
@@ -19,6 +20,7 @@ from .latents import (
     video_of,
     with_items,
 )
+from .made import MADE, made_of, merged_steps
 
 
 class JoinAV(io.ComfyNode):
@@ -40,8 +42,10 @@ class JoinAV(io.ComfyNode):
 
     @classmethod
     def execute(cls, video: Latent, audio: Latent) -> io.NodeOutput:
-        picture, sound = video_of(video), audio_of(audio)
-        latent: Latent = {"samples": joined(Streams(video=picture, audio=sound))}
+        video = of_latent(video, audio, "audio")
+        picture, sound, steps = video_of(video), audio_of(audio), merged_steps(made_of(video), made_of(audio))
+        pair = Streams(video=picture, audio=sound)
+        latent: Latent = {"samples": joined(pair), MADE: steps, **generation_of(video)}
         if video.get(FRAME_RATE) is not None:  # a latent of ComfyUI has none: the sampler will ask for it
             latent[FRAME_RATE] = video[FRAME_RATE]
             refuse_other_duration(pixel_frames(picture.shape[2]), sound.shape[2], float(video[FRAME_RATE]))

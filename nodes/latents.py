@@ -26,6 +26,7 @@ from ..samplers.shapes import (
 )
 from ..samplers.state import AudioLayout, VideoLayout
 from ..samplers.streams import Streams
+from .generations import of_part
 from .host.api import NestedTensor, io, warn_user
 
 FRAME_RATE = "frame_rate"
@@ -33,6 +34,7 @@ FRAME_RATE = "frame_rate"
 VIDEO_ITEMS, AUDIO_ITEMS = "openltx_video_items", "openltx_audio_items"
 # Of generated keyframes, under ComfyUI's names: their pixel frames, one a latent frame, and the clip's frames.
 KEYFRAMES, KEYFRAME_CLIP = "generated_keyframe_indices", "generated_keyframe_num_frames"
+FIRST_CLIP = "openltx_first_stage_frames"  # of keyframes of a rendering round: what pictures count in
 BOTH, VIDEO_ONLY, AUDIO_ONLY = "video and audio", "video only", "audio only"
 WINDOW = "openltx_window"  # of a tile: a Window
 Latent = dict[str, Any]
@@ -43,8 +45,8 @@ Items = tuple[ConditioningItem, ...]
 class Window:
     """Which part of a clip a latent is, and the keyframes of the whole clip.
 
-    factor: frames of the clip to one of the stage that made the keyframes; known: pixel frames of `keyframes`
-    (B, C, K, H, W), as the clip counts now.
+    factor: frames of the clip to one of the first stage; known: pixel frames of `keyframes` (B, C, K, H, W), as the
+    clip counts now, its last one included.
     """
 
     tile: TemporalTile
@@ -52,9 +54,14 @@ class Window:
     known: tuple[int, ...]
     keyframes: Tensor
 
+    @property
+    def first_stage_frames(self) -> int:
+        """Pixel frames of the clip before any were doubled."""
+        return self.known[-1] // self.factor + 1
+
     def local(self, frame: int) -> int | None:
         """The tile's own number of frame `frame` of the first stage (-1: its last); None beyond the tile."""
-        counted = frame if frame >= 0 else frame + self.known[-1] // self.factor + 1
+        counted = frame if frame >= 0 else frame + self.first_stage_frames
         place = counted * self.factor - self.tile.first_pixel
         return place if 0 <= place <= self.tile.last_pixel - self.tile.first_pixel else None
 
@@ -122,7 +129,8 @@ class EmptyAVLatent(io.ComfyNode):
             video=None if streams == AUDIO_ONLY else torch.zeros(1, *_video_shape(model, frames, height, width)),
             audio=None if streams == VIDEO_ONLY else torch.zeros(1, *_audio_shape(model, frames, frame_rate)),
         )
-        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: frame_rate}, frame_rate, frames)
+        latent = of_part({"samples": joined(pair), FRAME_RATE: frame_rate}, model)
+        return io.NodeOutput(latent, frame_rate, frames)
 
 
 def _video_shape(model: DiffusionModel, frames: int, height: int, width: int) -> tuple[int, ...]:

@@ -15,8 +15,10 @@ from ..model_loaders.parts import (
     open_text,
     open_upscaler,
     open_video,
+    refuse_mixed,
 )
 from .host.api import compute_device, io, model_files, model_path
+from .named_files import AUTO, chosen, training_input, training_of
 
 INSIDE = "inside the checkpoint"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -45,6 +47,7 @@ class LoadModel(io.ComfyNode):
                     tooltip="The Gemma 3 12B file for published checkpoints; the embedded tiny model holds its own.",
                 ),
                 _dtype_input(),
+                training_input(),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The diffusion transformer."),
@@ -55,15 +58,16 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, checkpoint: str, text_encoder: str, dtype: str) -> io.NodeOutput:
-        encoder = None if text_encoder == INSIDE else model_path("text_encoders", text_encoder)
-        parts = open_parts(model_path("checkpoints", checkpoint), text_encoder=encoder, dtype=_dtype(dtype))
+    def execute(cls, checkpoint: str, text_encoder: str, dtype: str, training: str = AUTO) -> io.NodeOutput:
+        path = chosen("checkpoints", checkpoint)
+        encoder = None if text_encoder == INSIDE else chosen("text_encoders", text_encoder)
+        parts = open_parts(path, text_encoder=encoder, dtype=_dtype(dtype), training=training_of(path, training))
         return io.NodeOutput(parts.model, parts.text, parts.video, parts.audio)
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str, text_encoder: str, dtype: str) -> Any:
+    def fingerprint_inputs(cls, checkpoint: str, text_encoder: str, dtype: str, training: str = AUTO) -> Any:
         path = model_path("checkpoints", checkpoint)
-        return (path.stat().st_mtime_ns, path.stat().st_size, text_encoder, dtype)
+        return (path.stat().st_mtime_ns, path.stat().st_size, text_encoder, dtype, training)
 
 
 class LoadTransformer(io.ComfyNode):
@@ -82,6 +86,7 @@ class LoadTransformer(io.ComfyNode):
                 ),
                 io.Combo.Input("text_encoder", options=model_files("text_encoders"), tooltip="Gemma with projections."),
                 _dtype_input(),
+                training_input(),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The diffusion transformer."),
@@ -90,9 +95,10 @@ class LoadTransformer(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, transformer: str, text_encoder: str, dtype: str) -> io.NodeOutput:
-        path, encoder = model_path("diffusion_models", transformer), model_path("text_encoders", text_encoder)
-        return io.NodeOutput(open_model(path, dtype=_dtype(dtype)), open_text(encoder, path, dtype=_dtype(dtype)))
+    def execute(cls, transformer: str, text_encoder: str, dtype: str, training: str = AUTO) -> io.NodeOutput:
+        path, encoder = chosen("diffusion_models", transformer), chosen("text_encoders", text_encoder)
+        model = open_model(path, dtype=_dtype(dtype), training=training_of(path, training))
+        return io.NodeOutput(model, open_text(encoder, path, dtype=_dtype(dtype)))
 
 
 class LoadVAE(io.ComfyNode):
@@ -118,8 +124,10 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, video_vae: str, audio_vae: str, dtype: str) -> io.NodeOutput:
-        video = open_video(model_path("vae", video_vae), dtype=_dtype(dtype))
-        return io.NodeOutput(video, open_audio(model_path("vae", audio_vae)))
+        video = open_video(chosen("vae", video_vae), dtype=_dtype(dtype))
+        audio = open_audio(chosen("vae", audio_vae))
+        refuse_mixed(video, audio.generation, "audio_vae")
+        return io.NodeOutput(video, audio)
 
 
 class LoadUpscaler(io.ComfyNode):
@@ -143,7 +151,7 @@ class LoadUpscaler(io.ComfyNode):
 
     @classmethod
     def execute(cls, upscaler: str, dtype: str) -> io.NodeOutput:
-        return io.NodeOutput(open_upscaler(model_path("latent_upscale_models", upscaler), dtype=_dtype(dtype)))
+        return io.NodeOutput(open_upscaler(chosen("latent_upscale_models", upscaler), dtype=_dtype(dtype)))
 
 
 class OneStream(io.ComfyNode):

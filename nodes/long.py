@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
@@ -11,9 +12,12 @@ from ..samplers.long_video import NOTHING, Handover, LongClip, Segment, SegmentI
 from ..samplers.streams import Streams
 from .conditioning import EncodePrompt
 from .contexts import Conditioning
+from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
+from .last_good import save_latent
 from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, joined, layout_of, members, with_items, without_items
+from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
 from .stage import run_stage
@@ -144,15 +148,33 @@ class SampleLong(io.ComfyNode):
             audio_overlap=audio_overlap_seconds,
             begun=NOTHING if clip.beginning is None else latent_frames(clip.beginning),
         )
-        seeds = seeded(noise)
+        seeds, steps = seeded(noise), list(made_of(latent) + made_of(beginning))
 
         def sample(segment: Segment, start: Streams[Tensor], items: Streams[SegmentItems]) -> Streams[Tensor]:
             check_interrupted()
-            part = with_items({"samples": joined(start), FRAME_RATE: clip.layout.fps}, items)
+            part = {**generation_of(latent), "samples": joined(start), FRAME_RATE: clip.layout.fps}
+            part = with_items(part, items)
             own_noise, own_guider = segment_noise(seeds, segment), with_prompt(guider, prompts, segment.index)
-            return members(run_stage(own_noise, own_guider, sampler, sigmas, part)[0])
+            finished, _ = run_stage(own_noise, own_guider, sampler, sigmas, part)
+            steps.extend(made_of(finished))
+            return members(finished)
 
-        return io.NodeOutput({**without_items(latent), "samples": joined(clip.sample(segments, sample))})
+        rest = without_items(latent)
+        made: list[Streams[Tensor]] = []
+        try:
+            for whole in clip.grown(segments, sample):
+                made.append(whole)
+        except FloatingPointError as error:
+            raise broken_segment(error, made, len(segments)) from error
+        return io.NodeOutput({**rest, "samples": joined(made[-1]), MADE: tuple(steps)})
+
+
+def broken_segment(error: FloatingPointError, made: Sequence[Streams[Tensor]], total: int) -> FloatingPointError:
+    """The error with the segment's number; what the segments before it have made is left on disk."""
+    text = f"segment {len(made) + 1} of {total}: {error}"
+    if made:
+        text += f"; the segments before it are in {save_latent({'samples': joined(made[-1])}, {})}"
+    return FloatingPointError(text)
 
 
 def split_prompts(texts: str) -> list[str]:
@@ -198,6 +220,7 @@ def segment_noise(noise: SeededNoise, segment: Segment) -> SeededNoise:
 
 def fitting_beginning(beginning: Latent, whole: Latent) -> Streams[Tensor]:
     """The latents of a clip that is continued; ValueError where it is of another size, rate or kind."""
+    of_latent(whole, beginning, "beginning")
     found, expected = members(beginning), members(whole)
 
     def described(pair: Streams[Tensor]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..model_loaders.lora.model import with_lora
 from ..model_loaders.lora.strengths import LoraStrengths, parse_block_ranges
 from ..model_loaders.parts import DiffusionModel
-from .host.api import io, model_files, model_path
+from .host.api import io, model_files
+from .named_files import chosen
 
 LIMIT = 10.0
 
@@ -59,7 +60,7 @@ class LoadLora(io.ComfyNode):
             video_to_audio=video_to_audio,
             blocks=parse_block_ranges(blocks),
         )
-        adapted, report = with_lora(model, model_path("loras", lora), strengths.scaled(strength))
+        adapted, report = with_lora(model, chosen("loras", lora), strengths.scaled(strength))
         factors = (report.reference_downscale_factor, report.reference_temporal_scale_factor)
         return io.NodeOutput(adapted, *factors, str(report))
 

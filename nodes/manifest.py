@@ -1,8 +1,8 @@
 """What a saved file says of its making: ComfyUI's `prompt` and `workflow`, and our own tag `openltx` beside them.
 
-The prompt holds every setting; the manifest adds what no workflow holds: versions, machine, the models' contents, and
-the digest of the result, so that `openltx reproduce` can tell which of them differs. None of it when the host's switch
-for metadata is off.
+The prompt holds every setting; the manifest adds what no workflow holds: versions, machine, the models' contents, each
+step as it ran (sigmas, dtypes, LoRAs, back end), and the digests of its latents and of the result, so that `openltx
+reproduce` can tell which of them differs. None of it when the host's switch for metadata is off.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..package_version import version
 from .host import in_comfyui
 from .host.api import compute_device, metadata_wanted, model_path
 from .host.files import MODEL_ROLES, MODEL_SUFFIXES
+from .made import Steps, digest, made_of, merged_steps
 
 FORMAT = 1
 NOISE_ORDER = "seeded CPU generator: video grid, its appended tokens, audio grid, its appended tokens"
@@ -33,11 +34,11 @@ ROWS = 8  # one row in so many goes into the digest of the frames
 Graph = Mapping[str, Mapping[str, Any]]
 
 
-def output_tags(hidden: Any, frames: Tensor | None, waveform: Tensor | None) -> dict[str, str]:
+def output_tags(hidden: Any, frames: Tensor | None, audio: Mapping[str, Any] | None) -> dict[str, str]:
     """Texts for a file: JSON under `prompt`, each key of `extra_pnginfo` (usually `workflow`), and `openltx`.
 
-    hidden: the node's hidden values, or None outside a run. frames (F, H, W, C), waveform (channels, samples): what
-    will be saved. Empty where the host's metadata is switched off.
+    hidden: the node's hidden values, or None outside a run. frames (F, H, W, C), audio: what will be saved, with its
+    history. Empty where the host's metadata is switched off.
     """
     if not metadata_wanted():
         return {}
@@ -45,12 +46,13 @@ def output_tags(hidden: Any, frames: Tensor | None, waveform: Tensor | None) -> 
     extra = getattr(hidden, "extra_pnginfo", None) or {}
     tags = {"prompt": json.dumps(prompt)} if prompt else {}
     tags |= {name: json.dumps(value) for name, value in extra.items()}
-    return tags | {"openltx": json.dumps(manifest(prompt, frames, waveform))}
+    return tags | {"openltx": json.dumps(manifest(prompt, frames, audio))}
 
 
-def manifest(prompt: Graph, frames: Tensor | None, waveform: Tensor | None) -> dict[str, Any]:
+def manifest(prompt: Graph, frames: Tensor | None, audio: Mapping[str, Any] | None) -> dict[str, Any]:
     """The run manifest, ready for JSON."""
-    device = compute_device()
+    device, sound = compute_device(), None if audio is None else audio["waveform"][0]
+    steps = merged_steps(made_of(frames), made_of(audio))
     return {
         "format": FORMAT,
         "versions": {
@@ -61,13 +63,24 @@ def manifest(prompt: Graph, frames: Tensor | None, waveform: Tensor | None) -> d
             "av": av.__version__,
         },
         "machine": {"system": platform.platform(), "device": _device_name(device), "threads": torch.get_num_threads()},
-        "back_ends": {"cuda": torch.version.cuda, "tf32": torch.backends.cuda.matmul.allow_tf32},
+        "back_ends": {
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+            "tf32": torch.backends.cuda.matmul.allow_tf32,
+            "float32_matmul": torch.get_float32_matmul_precision(),
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+        },
         "noise_order": NOISE_ORDER,
-        "seeds": _literals(prompt, lambda name: "seed" in name),
+        **seeds_and_models(prompt),
         "settings": _literals(prompt, lambda name: "seed" not in name),
-        "models": _models(prompt),
-        "result": {"frames": _digest(frames, ROWS), "sound": _digest(waveform, 1)},
+        "steps": [{name: value for name, value in step.items() if name != "latent"} for step in steps],
+        "result": {"latents": _latents(steps), "frames": digest(frames, ROWS), "sound": digest(sound, 1)},
     }
+
+
+def seeds_and_models(prompt: Graph) -> dict[str, Any]:
+    """The part of the manifest that tells nothing of a prompt's text."""
+    return {"seeds": _literals(prompt, lambda name: "seed" in name), "models": _models(prompt)}
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -76,7 +89,13 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
         names = sorted(old.keys() | new.keys())
         below = (differences(old.get(name), new.get(name), f"{path}.{name}".lstrip(".")) for name in names)
         return [line for lines in below for line in lines]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return differences(dict(enumerate(old)), dict(enumerate(new)), path)
     return [] if old == new else [f"{path}: {old!r}, now {new!r}"]
+
+
+def _latents(steps: Steps) -> list[Any]:
+    return [step["latent"] for step in steps if "latent" in step]
 
 
 def _literals(prompt: Graph, wanted: Any) -> dict[str, dict[str, Any]]:
@@ -128,16 +147,6 @@ def _sampled(path: Path, size: int, modified: int) -> str:
             file.seek(start, os.SEEK_SET)
             digest.update(file.read(SAMPLE_BYTES))
     return digest.hexdigest()
-
-
-def _digest(values: Tensor | None, step: int) -> dict[str, Any] | None:
-    """Shape, and SHA-256 over the float32 bytes of every `step`-th row: any change of a run shows there, too."""
-    if values is None:
-        return None
-    digest = hashlib.sha256()
-    for entry in values:
-        digest.update(entry[::step].float().contiguous().cpu().numpy().tobytes())
-    return {"shape": list(values.shape), "sha256": digest.hexdigest()}
 
 
 def _device_name(device: torch.device) -> str:

@@ -8,6 +8,7 @@ from ..media.resize import fill_and_crop
 from ..model_loaders.parts import VideoPart
 from ..samplers.conditioning import GivenStream, InpaintMask, TemporalRegions, cell_mask
 from .encode import encode_frames
+from .generations import of_part
 from .host.api import io
 from .latents import BOTH, Latent, layout_of, members, pixel_size, with_audio_item, with_video_item
 
@@ -44,6 +45,7 @@ class ConditionInpaint(io.ComfyNode):
     def execute(
         cls, latent: Latent, video_vae: VideoPart, images: Tensor, mask: Tensor, strength: float, reduction: str
     ) -> io.NodeOutput:
+        latent = of_part(latent, video_vae)
         layout, size = layout_of(latent), pixel_size(latent)
         if len(images) < layout.frames:
             raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..networks.transformer import Perturbation, PerturbationType, Prepared, Stream, Transformer, TransformerConfig
 from ..networks.transformer.state import PreparedStream
 from ..samplers.denoiser import Predict
-from ..samplers.guidance import Pass
+from ..samplers.guidance import Nag, Pass
 from ..samplers.state import StreamState
 from ..samplers.streams import Streams
 
@@ -28,10 +28,14 @@ ISOLATED: tuple[PerturbationType, ...] = ("skip_a2v_cross_attn", "skip_v2a_cross
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """Contexts (1 or B, S, D) of the streams; a stream without a negative one reads its positive one in every pass."""
+    """Contexts (1 or B, S, D) of the streams; a stream without a negative one reads its positive one in every pass.
+
+    nag: where a stream has it and a negative text, every pass under its positive text attends to both.
+    """
 
     positive: Streams[Tensor]
     negative: Streams[Tensor] = Streams()
+    nag: Streams[Nag] = Streams()
 
 
 def predictor(
@@ -116,6 +120,7 @@ class _Predictor:
         self._transformer, self._states, self._at_once = transformer, states, at_once
         self._positive = texts.positive.map(to_model, states)
         self._negative = texts.negative.map(to_model, states)
+        self._nag = texts.nag.map(lambda nag: nag if nag.active else None)
         self._keeps_text = keeps_text(transformer, texts, states)
         self._prepared: dict[tuple[Streams[bool], ...], Prepared] = {}
 
@@ -144,6 +149,8 @@ class _Predictor:
             timestep: Tensor,
             sigma: Tensor,
             context: Tensor,
+            other: Tensor | None,
+            nag: Nag | None,
             state: StreamState,
             is_enabled: bool,
         ) -> Stream:
@@ -153,12 +160,15 @@ class _Predictor:
                 timesteps=_repeated(timestep, count),
                 positions=_shared_or_repeated(state.positions, count),
                 context=context,
+                other_context=other,
+                merge_texts=None if other is None else nag,
                 keyframes_mask=_shared_or_repeated(state.keyframe_marks, count),
                 enabled=is_enabled,
             )
 
         contexts = latents.map(self._context, *self._texts(passes))
-        streams = latents.map(stream, timesteps, sigmas, contexts, self._states, enabled)
+        others = self._others(passes, latents)
+        streams = latents.map(stream, timesteps, sigmas, contexts, others, self._nag, self._states, enabled)
         video, audio = self._transformer(
             streams.video,
             streams.audio,
@@ -174,6 +184,16 @@ class _Predictor:
             return positive if reads_positive or negative is None else negative
 
         return [self._positive.map(chosen, self._negative, a_pass.positive) for a_pass in passes]
+
+    def _others(self, passes: Sequence[Pass], latents: Streams[Tensor]) -> Streams[Tensor]:
+        """The negative text beside that of each pass; beside itself it changes nothing."""
+
+        def other(latent: Tensor, negative: Tensor | None, nag: Nag | None, *reads_positive: bool) -> Tensor | None:
+            if nag is None or negative is None or not any(reads_positive):
+                return None
+            return self._context(latent, *[negative] * len(passes))
+
+        return latents.map(other, self._negative, self._nag, *[a_pass.positive for a_pass in passes])
 
     def _context(self, latent: Tensor, *contexts: Tensor) -> Tensor:
         """(p b) s d from one (1 or b, s, d) a pass."""

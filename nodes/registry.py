@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from .clip import LoadClip
+from .clips import CompositeClip, CropClip, HDRToLinear, InpaintClip, OutpaintClip, PadClip, StillClip
 from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
+from .download import Download
 from .encode import ClipSize, EncodeAudio, EncodeVideo
 from .given_items import FreezeStream, GivenAudio, GivenVideo, ReferenceVoice
 from .guide import MultimodalGuider, PresetGuider, StreamGuidance
+from .hdr import CodesToLight, LightToCodes, LoadEXR, PreviewHDR
 from .host.api import io
 from .image_items import ConditionImage, ConditionReference, ConditionSlots
 from .inspect import InspectFile
@@ -14,29 +18,46 @@ from .join import JoinAV, SplitAV
 from .latents import EmptyAVLatent
 from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
 from .long import EncodePrompts, SampleLong
+from .looping import SampleLooping
 from .lora import LoadLora
 from .mask_items import ConditionInpaint, ConditionRetake
+from .negative_prompt import NegativePrompt
 from .noise import NextNoise, Noise
+from .recipe import Recipe
 from .rendering import RenderCanvas, RenderKeyframes, RenderTile, StitchTiles, TrimAudio, TrimVideo
 from .rules import Sampler
 from .sample import Sample, SampleStage
 from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .step_changes import ScaleSteps, SteadySteps
+from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
 from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, InspectFile),
+    *(LoadLora, InspectFile, Download, LoadClip),
     *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
-    *(Noise, NextNoise, Sampler, StreamGuidance, MultimodalGuider, PresetGuider),
-    *(Sample, SampleStage),
-    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule),
-    *(EncodePrompts, SampleLong),
+    *(
+        Noise,
+        NextNoise,
+        Sampler,
+        SteadySteps,
+        ScaleSteps,
+        StreamGuidance,
+        MultimodalGuider,
+        PresetGuider,
+        NegativePrompt,
+    ),
+    *(Sample, SampleStage, Recipe),
+    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
+    *(EncodePrompts, SampleLong, SampleLooping),
+    *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip, HDRToLinear),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
+    *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),
 ]

@@ -10,8 +10,10 @@ from torch import Tensor
 from ..samplers.conditioning import Keyframe, KeyframeSlots
 from ..samplers.dfr import TemporalTile, dfr_canvas, dfr_stitch, dfr_tiles, nearest_latent_frame
 from ..samplers.shapes import nearest_frames, pixel_frames
+from .generations import generation_of, of_latent
 from .host.api import io
 from .latents import (
+    FIRST_CLIP,
     FRAME_RATE,
     KEYFRAME_CLIP,
     KEYFRAMES,
@@ -27,6 +29,7 @@ from .latents import (
     with_video_item,
     without_items,
 )
+from .made import MADE, made_of, merged_steps
 
 ANCHOR_STRENGTH = 0.95
 POSITION_RATE = 60.0  # frames a second beyond which positions are laid out as for this rate
@@ -78,6 +81,7 @@ class RenderTile(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: Latent, keyframes: Latent, index: int, tiles: int) -> io.NodeOutput:
+        latent = of_latent(latent, keyframes, "keyframes")
         video = video_of(latent)
         frames, former = pixel_frames(video.shape[2]), int(keyframes[KEYFRAME_CLIP])
         factor = (frames - 1) // (former - 1)
@@ -88,10 +92,12 @@ class RenderTile(io.ComfyNode):
                 f"tile {index}: expected one of {len(plan)} tiles of {positions[-1] + 1} frames, found a clip of "
                 f"{frames}; double the frames of the stage that made the keyframes"
             )
-        window = Window(tile=plan[index], factor=factor, known=tuple(positions), keyframes=video_of(keyframes))
+        whole = (frames - 1) // (int(keyframes.get(FIRST_CLIP, former)) - 1)
+        window = Window(tile=plan[index], factor=whole, known=tuple(positions), keyframes=video_of(keyframes))
         part = video[:, :, plan[index].first_latent : plan[index].end_latent]
         rate = min(frame_rate_of(latent), POSITION_RATE)
-        return io.NodeOutput({"samples": part, FRAME_RATE: rate, WINDOW: window})
+        steps = merged_steps(made_of(latent), made_of(keyframes))
+        return io.NodeOutput({**generation_of(latent), "samples": part, FRAME_RATE: rate, WINDOW: window, MADE: steps})
 
 
 class RenderKeyframes(io.ComfyNode):
@@ -164,19 +170,27 @@ class StitchTiles(io.ComfyNode):
         parts, made = list(tiles.values()), list(keyframes.values())
         windows = [window_of(part) for part in parts]
         _refuse_gaps([window.tile for window in windows], len(made))
+        whole = parts[0]
+        for part in (*parts[1:], *made):
+            whole = of_latent(whole, part, "tiles")
+        generation = generation_of(whole)
         latent = dfr_stitch([window.tile for window in windows], [video_of(part) for part in parts])
         known = dict(zip(windows[0].known, torch.split(windows[0].keyframes, 1, dim=2), strict=True))
         for window, new in zip(windows, made, strict=True):
             pictures = torch.split(video_of(new), 1, dim=2)
             known = {**dict(zip(window.tile.slots, pictures, strict=True)), **known}
         merged = dict(sorted(known.items()))
+        steps = merged_steps(*map(made_of, (*parts, *made)))
         frames = {
+            **generation,
             "samples": torch.cat(list(merged.values()), dim=2),
             FRAME_RATE: frame_rate,
             KEYFRAMES: list(merged),
             KEYFRAME_CLIP: pixel_frames(latent.shape[2]),
+            FIRST_CLIP: windows[0].first_stage_frames,
+            MADE: steps,
         }
-        return io.NodeOutput({"samples": latent, FRAME_RATE: frame_rate}, frames)
+        return io.NodeOutput({**generation, "samples": latent, FRAME_RATE: frame_rate, MADE: steps}, frames)
 
 
 class TrimVideo(io.ComfyNode):

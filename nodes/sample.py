@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from torch import Tensor
 
-from ..model_loaders.parts import DiffusionModel
+from ..model_loaders.parts import DiffusionModel, VideoPart
 from ..samplers.guidance import Guidance
 from ..samplers.streams import Streams
 from .contexts import Conditioning
@@ -12,6 +14,7 @@ from .guide import Guider
 from .host.api import io
 from .latents import Latent
 from .noise import NoiseSource, SeededNoise
+from .preview import preview_of
 from .rules import NamedRule, StepRule
 from .stage import run_stage
 
@@ -58,6 +61,11 @@ class Sample(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative", optional=True, tooltip="What to stay away from; needed for guidance above 1."
                 ),
+                io.Vae.Input(
+                    "preview_vae",
+                    optional=True,
+                    tooltip="A video VAE: every step then shows small frames.",
+                ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="Video and audio latent.")],
         )
@@ -73,9 +81,12 @@ class Sample(io.ComfyNode):
         video_cfg: float,
         audio_cfg: float,
         negative: Conditioning | None = None,
+        preview_vae: VideoPart | None = None,
     ) -> io.NodeOutput:
         guidance = Streams(video=Guidance(cfg=video_cfg), audio=Guidance(cfg=audio_cfg))
         guider = Guider(model=model, positive=positive, negative=negative, guidance=guidance)
+        if preview_vae is not None:
+            guider = replace(guider, preview=preview_of(model, preview_vae, None))
         finished, _ = run_stage(SeededNoise(noise_seed), guider, NamedRule(name="euler"), sigmas, latent)
         return io.NodeOutput(finished)
 

@@ -10,9 +10,13 @@ from torch import Tensor
 from ..media.av_writer import Encoding, write_audio, write_av
 from ..media.codecs import AUDIO_CODECS, AUDIO_CONTAINERS, AUTO, CONTAINERS, VIDEO_CODECS
 from ..media.hdr import SOURCE_SPACES, source_space
+from ..media.health import audio_faults, frame_faults
 from ..media.sequences import write_exr_sequence, write_png_sequence
-from .host.api import io, output_file, progress, ui
+from ..networks.audio_vae.waveform import to_stereo
+from .host.api import io, output_file, progress, ui, warn_user
+from .made import made_of
 from .manifest import output_tags
+from .sealing import NONE, credentials_input, credentials_problem, seal
 
 FRAMES_A_CHUNK = 8
 DEFAULT_QUALITY = -1
@@ -44,7 +48,8 @@ class SaveAV(io.ComfyNode):
                     options=[AUTO, *(name for name in VIDEO_CODECS if name not in ("gif", "webp"))],
                     default=AUTO,
                     optional=True,
-                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv), nvenc on the GPU.",
+                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv, amf: "
+                    "on the graphics chip.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -68,8 +73,13 @@ class SaveAV(io.ComfyNode):
                     optional=True,
                     tooltip="video: cut, or filled up with silence, to the video's length; own: as long as it is.",
                 ),
+                credentials_input(),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
+        return credentials_problem(credentials)
 
     @classmethod
     def execute(
@@ -83,9 +93,11 @@ class SaveAV(io.ComfyNode):
         quality: int = DEFAULT_QUALITY,
         audio_codec: str = AUTO,
         audio_length: Any = "video",
+        credentials: str = NONE,
     ) -> io.NodeOutput:
         saved = output_file(filename_prefix, f".{container}")
         sound = None if audio is None or not CONTAINERS[f".{container}"].audio else stereo(audio["waveform"][0])
+        tell_faults(images, None if sound is None else audio)
         write_av(
             saved.path,
             _chunks(images),
@@ -98,7 +110,8 @@ class SaveAV(io.ComfyNode):
                 quality=None if quality == DEFAULT_QUALITY else quality,
                 sound_length=audio_length,
             ),
-            tags=output_tags(cls.hidden, images, sound),
+            tags=output_tags(cls.hidden, images, None if sound is None else audio),
+            finish=seal(credentials, cls.hidden),
         )
         return io.NodeOutput(ui=ui.PreviewVideo([saved.ui_entry()]))
 
@@ -124,14 +137,23 @@ class SaveAudio(io.ComfyNode):
                     default="wav",
                     tooltip="Kind of file; wav and flac lose nothing beyond 16 bits.",
                 ),
+                credentials_input(),
             ],
         )
 
     @classmethod
-    def execute(cls, audio: dict[str, Any], filename_prefix: str, container: str) -> io.NodeOutput:
+    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
+        return credentials_problem(credentials)
+
+    @classmethod
+    def execute(
+        cls, audio: dict[str, Any], filename_prefix: str, container: str, credentials: str = NONE
+    ) -> io.NodeOutput:
         saved, sound = output_file(filename_prefix, f".{container}"), stereo(audio["waveform"][0])
-        tags = output_tags(cls.hidden, None, sound)
-        write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags)
+        tell_faults(None, audio)
+        tags = output_tags(cls.hidden, None, audio)
+        finish = seal(credentials, cls.hidden)
+        write_audio(saved.path, sound, sample_rate=int(audio["sample_rate"]), tags=tags, finish=finish)
         return io.NodeOutput(ui=ui.SavedAudios([saved.ui_entry()]))
 
 
@@ -156,24 +178,41 @@ class SaveFrames(io.ComfyNode):
                     default="png",
                     tooltip="png: 8 bit. exr: half floats; the name says what the frames hold.",
                 ),
+                credentials_input(),
             ],
         )
 
     @classmethod
-    def execute(cls, images: Tensor, filename_prefix: str, kind: str) -> io.NodeOutput:
+    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
+        return credentials_problem(credentials)
+
+    @classmethod
+    def execute(cls, images: Tensor, filename_prefix: str, kind: str, credentials: str = NONE) -> io.NodeOutput:
         saved = output_file(filename_prefix, f"_{kind[:3]}")
+        tell_faults(images, None)
+        tags, finish = output_tags(cls.hidden, images, None), seal(credentials, cls.hidden)
         if kind == "png":
-            write_png_sequence(saved.path, _chunks(images), tags=output_tags(cls.hidden, images, None))
+            write_png_sequence(saved.path, _chunks(images), tags=tags, finish=finish)
         else:
-            write_exr_sequence(saved.path, _chunks(images), source_space(kind.removeprefix("exr ")))
-        return io.NodeOutput(ui=ui.PreviewText(f"{len(images)} frames in {saved.path}"))
+            space = source_space(kind.removeprefix("exr "))
+            write_exr_sequence(saved.path, _chunks(images), space, tags=tags, finish=finish)
+        shown = ui.PreviewText(f"{len(images)} frames in {saved.path}").as_dict()
+        return io.NodeOutput(ui={**shown, "folders": [saved.ui_entry()]})
 
 
 def stereo(waveform: Tensor) -> Tensor:
-    """(channels, samples) → (2, samples): mono is doubled; ValueError for other counts."""
-    if waveform.shape[0] not in (1, 2):
-        raise ValueError(f"audio: expected one or two channels, found {waveform.shape[0]}; mix it down first")
-    return waveform.expand(2, -1)
+    """(channels, samples) → (2, samples): mono is doubled, surround mixed down (audio.md 3.1)."""
+    return to_stereo(waveform[None].float())[0]
+
+
+def tell_faults(images: Tensor | None, audio: dict[str, Any] | None) -> None:
+    """A line a fault; what our decoders made was looked at there."""
+    if images is not None and not made_of(images):
+        for fault in frame_faults(images):
+            warn_user(fault)
+    if audio is not None and not made_of(audio):
+        for fault in audio_faults(audio["waveform"][0]):
+            warn_user(fault)
 
 
 def _names(containers: dict[str, Any]) -> list[str]:

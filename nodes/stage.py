@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
@@ -19,14 +17,18 @@ from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
 from .contexts import contexts_of
+from .generations import of_part
 from .guide import Guider
-from .host.api import compute_device, output_file, progress, warn_user
+from .host.api import compute_device, warn_user
+from .last_good import LastGood
 from .latents import (
     Latent,
     members,
 )
+from .made import MADE, made_of, stage_step
 from .noise import NoiseSource
 from .predictor import Texts, activation_bytes, predictor
+from .preview import interruptible, step_progress
 from .rules import StepRule
 from .start import start_of
 
@@ -41,7 +43,8 @@ def run_stage(
 
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
     """
-    sigmas = check_sigmas(sigmas)
+    latent, sigmas = of_part(latent, guider.model), check_sigmas(sigmas)
+    refuse_unfit(latent, guider.model)
     warn_of_guided_distilled(guider)
     start = start_of(latent, guider.positive, guider.model, compute_device())
     noised_by, denoiser = MASK_RULES[guider.mask_rule]
@@ -56,9 +59,19 @@ def run_stage(
         unconditioned=rule.needs_unconditioned,
     )
 
-    with _LastGood(len(sigmas) - 1, start.finished) as steps:
-        denoised = rule.run(denoise, states, sigmas, noise, steps)
-    return start.finished(denoised)
+    shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
+    blocks = interruptible(transformer.transformer_blocks)
+    with blocks, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
+
+        def stepped(report: StepReport) -> None:
+            good(report)
+            shown(report)
+
+        denoised = rule.run(denoise, states, sigmas, noise, stepped)
+    finished, keyframes = start.finished(denoised)
+    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles)
+    finished[MADE] = (*made_of(latent), step)
+    return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
 
 
 def _transformer(model: DiffusionModel, states: Streams[StreamState]) -> Transformer:
@@ -68,32 +81,26 @@ def _transformer(model: DiffusionModel, states: Streams[StreamState]) -> Transfo
     return model.transformer.on(compute_device(), memory=needed)
 
 
-class _LastGood:
-    """Reports steps; where one gives NaN, leaves the prediction before it on disk (the error names the file)."""
-
-    def __init__(self, steps: int, finish: Callable[[Streams[Tensor]], tuple[Latent, Latent | None]]) -> None:
-        self._bar, self._finish = progress(steps), finish
-        self._x0: Streams[Tensor] | None = None
-
-    def __enter__(self) -> _LastGood:
-        return self
-
-    def __call__(self, report: StepReport) -> None:
-        self._x0 = report.x0
-        self._bar.update_absolute(report.index + 1, report.total)
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if not isinstance(error, FloatingPointError) or self._x0 is None:
-            return
-        pair = members(self._finish(self._x0)[0])
-        file = output_file("last_good_latent", ".safetensors")
-        save_file({name: value.contiguous() for name, value in vars(pair).items() if value is not None}, file.path)
-        raise FloatingPointError(f"{error}; the latent of the step before is in {file.path}") from error
+def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:
+    """ValueError for a LATENT that was not made for this model, or that holds NaN or infinity before any step."""
+    channels = Streams(video=model.video_channels, audio=model.audio_channels)
+    for name, member in vars(members(latent)).items():
+        expected = getattr(channels, name)
+        if member is None:
+            continue
+        if member.shape[1] != expected:
+            wanted = f"{expected} {name} channels" if expected else f"no {name}"
+            raise ValueError(
+                f"latent: expected {wanted}, as {model.path.name} has, found {member.shape[1]}; it belongs to another "
+                "model: start from Empty AV Latent (LTX)"
+            )
+        if not bool(member.isfinite().all()):
+            raise ValueError(f"latent: expected finite numbers, found NaN or infinity in the {name}; make it anew")
 
 
 def warn_of_guided_distilled(guider: Guider) -> None:
-    """A word where text guidance is asked of a checkpoint that calls itself distilled. Files do not always tell."""
-    if "distilled" not in guider.model.path.name.lower():
+    """A word where text guidance is asked of a model that its loader took for a distilled one."""
+    if guider.model.training != "distilled":
         return
     scales = [parameters.cfg for own in guider.guidance.present() for parameters in own.sets()]
     if any(scale > 1 for scale in scales):
@@ -113,4 +120,4 @@ def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
     def unfrozen(state: StreamState, context: Tensor | None) -> Any:
         return None if state.frozen else context
 
-    return Texts(positive=positive, negative=states.map(unfrozen, negative))
+    return Texts(positive=positive, negative=states.map(unfrozen, negative), nag=guider.nag)

@@ -20,6 +20,7 @@ from ..samplers.shapes import pixel_frames
 from ..samplers.state import StageResult, StreamState, VideoLayout, audio_state, end_stage, video_state
 from ..samplers.streams import Streams
 from .contexts import Conditioning
+from .generations import generation_of
 from .latents import (
     FRAME_RATE,
     KEYFRAME_CLIP,
@@ -83,6 +84,7 @@ class Start:
             return None
         slots = next(item for item in items_of(self.latent).video or () if isinstance(item, KeyframeSlots))
         return {
+            **generation_of(self.latent),
             "samples": video.slots.float().cpu(),
             FRAME_RATE: self.rate,
             KEYFRAMES: list(slots.positions),

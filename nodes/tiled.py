@@ -13,10 +13,12 @@ from ..samplers.long_video import Sound
 from ..samplers.shapes import VideoGrid
 from ..samplers.streams import Streams
 from ..samplers.tiling import AxisTiles, Tile, TilePlan, affordable_plan, blend_tiles, fitted_plan
+from .generations import generation_of
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, Latent, items_of, joined, layout_of, members, video_of, with_items, without_items
 from .long import seeded
+from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
 from .stage import run_stage
@@ -131,13 +133,18 @@ class SampleTiles(io.ComfyNode):
     ) -> io.NodeOutput:
         grid, seeds = layout_of(latent).grid, seeded(noise)
         tiles = fitted_plan(tile_plan(rows, columns, overlap, time_tiles, time_overlap), grid).tiles(grid)
-        parts = []
+        parts, steps = [], made_of(latent)
         for index, tile in enumerate(tiles):
             check_interrupted()
             own_noise = SeededNoise(seeds.seed + index)
-            parts.append(video_of(run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))[0]))
+            try:
+                finished, _ = run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))
+            except FloatingPointError as error:
+                raise FloatingPointError(f"tile {index + 1} of {len(tiles)}: {error}") from error
+            parts.append(video_of(finished))
+            steps += made_of(finished)
         pair = Streams(video=blend_tiles(tiles, parts), audio=members(latent).audio)
-        return io.NodeOutput({**without_items(latent), "samples": joined(pair)})
+        return io.NodeOutput({**without_items(latent), "samples": joined(pair), MADE: steps})
 
 
 class MaskRule(io.ComfyNode):
@@ -189,7 +196,7 @@ def tile_latent(latent: Latent, tile: Tile) -> Latent:
         audio_items = (GivenStream(latent=sound),)
     cut = Streams(video=tile.cut(video_of(latent)), audio=sound)
     items = Streams(video=tuple(cut_video_items(items_of(latent).video or (), tile, layout)), audio=audio_items)
-    return with_items({"samples": joined(cut), FRAME_RATE: layout.fps}, items)
+    return with_items({**generation_of(latent), "samples": joined(cut), FRAME_RATE: layout.fps}, items)
 
 
 def plan_text(plan: TilePlan, grid: VideoGrid) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ..model_loaders.parts import UpscalerPart, VideoPart
+from ..model_loaders.parts import UpscalerPart, VideoPart, refuse_mixed
 from ..networks.latent_upscaler import upscale_latent
 from ..samplers.streams import Streams
+from .generations import generation_of, of_part
 from .host.api import compute_device, io
 from .latents import FRAME_RATE, KEYFRAME_CLIP, KEYFRAMES, Latent, frame_rate_of, joined, members, video_of
+from .made import MADE, made_of, part_step
 
 
 class UpscaleLatent(io.ComfyNode):
@@ -32,6 +34,8 @@ class UpscaleLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, upscaler: UpscalerPart, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
+        refuse_mixed(video_vae, upscaler.generation, "upscaler")
+        latent = of_part(of_part(latent, video_vae), upscaler)
         device, video = compute_device(), video_of(latent)
         network = upscaler.network.on(device)
         statistics = video_vae.statistics.on(device)
@@ -40,4 +44,6 @@ class UpscaleLatent(io.ComfyNode):
         pair = Streams(video=upscaled, audio=members(latent).audio)
         named = () if upscaler.config.doubles_frames else (KEYFRAMES, KEYFRAME_CLIP)
         kept = {key: latent[key] for key in named if key in latent}
-        return io.NodeOutput({"samples": joined(pair), FRAME_RATE: rate, **kept}, rate)
+        steps = (*made_of(latent), part_step("upscale", upscaler.path.name, upscaler.network.dtype))
+        result = {"samples": joined(pair), FRAME_RATE: rate, MADE: steps, **kept, **generation_of(latent)}
+        return io.NodeOutput(result, rate)

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from torch import Tensor
 
 RIDGE = 1e-3  # share of the mean power of the features: a channel that says nothing gets no weight
+CURVE = 32  # pixels of the loudness curve's height
 SCALES = (1, 2, 4)  # cells that neighbours have in common in a random latent: real ones are smooth
 
 
@@ -76,6 +77,38 @@ def preview_frames(latent: Tensor, colours: LinearMap, *, sample: int = 0) -> Te
     """The frames of a video latent (B, C, F, H, W), a pixel a cell: uint8 (F, H, W, 3) on the CPU."""
     cells = rearrange(latent[sample], "c f h w -> f h w c")
     return (colours(cells).clamp(0, 1) * 255).round().byte().cpu()
+
+
+def spread(count: int, most: int) -> list[int]:
+    """Up to `most` indices out of `count`, evenly spread from the first to the last."""
+    kept = min(count, most)
+    return [0] if kept == 1 else [round(index * (count - 1) / (kept - 1)) for index in range(kept)]
+
+
+def film_strip(frames: Tensor | None, envelope: Tensor | None, *, width: int = 512) -> Tensor:
+    """Frames (F, H, W, 3) side by side, the loudness (T,) as a curve below them: uint8 (height, about width, 3).
+
+    Each cell becomes a square of pixels, smoothed. At least one of both is given.
+    """
+    assert frames is not None or envelope is not None
+    rows = []
+    if frames is not None:
+        count, height, cells = frames.shape[:3]
+        scale = max(width // (count * cells), 1)
+        pixels = rearrange(frames.float(), "f h w c -> f c h w")
+        pixels = F.interpolate(pixels, size=(height * scale, cells * scale), mode="bilinear")
+        rows.append(rearrange(pixels, "f c h w -> h (f w) c"))
+        width = rows[0].shape[1]
+    if envelope is not None:
+        rows.append(_curve(envelope, width))
+    return torch.cat(rows).round().clamp(0, 255).byte()
+
+
+def _curve(envelope: Tensor, width: int) -> Tensor:
+    """Bars (CURVE, width, 3) in 0 … 255, as high as the curve in [0, 1], from the middle to both sides."""
+    levels = F.interpolate(envelope[None, None].float(), size=width, mode="linear")[0, 0]
+    distance = (torch.arange(CURVE) - (CURVE - 1) / 2).abs() / (CURVE / 2)
+    return repeat((distance[:, None] <= levels) * 200.0, "h w -> h w c", c=3)
 
 
 def fit_envelope(decode: Callable[[Tensor], Tensor], latents: Tensor) -> LinearMap:

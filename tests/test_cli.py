@@ -185,5 +185,6 @@ def test_the_commands_are_a_frozen_surface(capsys: pytest.CaptureFixture[str]) -
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out
-    for command in ("generate", "run", "workflows", "inspect", "conformance", "bench", "train", "reproduce"):
+    named = ("generate", "run", "workflows", "inspect", "doctor", "download", "conformance", "bench", "train")
+    for command in (*named, "reproduce", "sign", "verify"):
         assert f"\n    {command}" in out

@@ -41,6 +41,7 @@ from openltx.samplers.conditioning import (
 from openltx.samplers.shapes import (
     VideoGrid,
     audio_latent_frames,
+    frames_from_seconds,
     latent_grid,
     nearest_frames,
     nearest_size,
@@ -90,6 +91,13 @@ def test_audio_and_video_never_differ_by_more_than_one_latent_step() -> None:
     for fps in range(1, 121):
         for frames in range(1, 2001):
             assert abs(audio_latent_frames(frames, fps) / 25 - frames / fps) <= 0.04
+
+
+def test_seconds_and_frames_of_the_grid_are_each_other_at_every_rate() -> None:
+    for fps in range(1, 121):
+        for frames in range(1, 2001, 8):
+            assert frames_from_seconds(frames / fps, fps, min_frames=1, max_frames=2001) == frames
+            assert pixel_frames(latent_grid(frames, 32, 32).frames) == frames
 
 
 def test_frames_and_sizes_round_to_the_grid_for_every_length() -> None:

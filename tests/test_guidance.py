@@ -10,6 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from openltx.nodes.guide import GuidanceRange, StreamGuidance
+from openltx.samplers.community import ChannelApg
 from openltx.samplers.denoiser import Denoiser
 from openltx.samplers.guidance import (
     HQ_GUIDANCE,
@@ -194,6 +196,37 @@ def test_bounds_of_sigma_ranges_hold_the_float32_of_themselves() -> None:
     assert by_sigma.at(0.0).cfg == 0.1
     with pytest.raises(ValueError, match="sigma ranges"):
         GuidanceBySigma({})
+
+
+def test_ranges_of_sigma_are_split_and_may_be_nested() -> None:
+    """At every sigma the split gives what its parts would."""
+    plain = [Guidance(cfg=float(index + 2)) for index in range(4)]
+    low = GuidanceBySigma({0.2: plain[0], 0.8: plain[1]})
+    high = GuidanceBySigma({0.4: plain[2], 0.9: plain[3]})
+    for border in (0.0, 0.1, 0.2, 0.5, 0.8, 0.95, 1.0):
+        split = GuidanceBySigma.split(border, high=high, low=low)
+        for step in range(101):
+            sigma = float(torch.tensor(step / 100))
+            expected = low if sigma <= float(torch.tensor(border)) else high
+            assert split.at(sigma) == expected.at(sigma), (border, sigma)
+    both = GuidanceBySigma.split(0.5, high=Guidance(cfg=5.0), low=Guidance())
+    assert {own.cfg for own in both.sets()} == {1.0, 5.0}
+
+
+def test_the_nodes_make_ranges_and_text_rules() -> None:
+    def made(rule: str, **apg: float) -> TextRule:
+        found: TextRule = StreamGuidance.execute(3.0, 0.0, "28", 1.0, 0.0, 0, rule, **apg).args[0].text_rule
+        return found
+
+    assert made("cfg") == Cfg()
+    assert made("cfg_star") == CfgStar()
+    assert made("apg") == Apg()
+    assert made("apg_momentum") == MomentumApg(momentum=-0.75)
+    assert made("apg", apg_eta=0.5, apg_threshold=3.0) == Apg(eta=0.5, threshold=3.0)
+    assert made("apg_momentum", apg_threshold=0.0, apg_momentum=0.1) == MomentumApg(threshold=0.0, momentum=0.1)
+    assert made("apg_channel", apg_threshold=2.0) == ChannelApg(threshold=2.0)
+    ranges = GuidanceRange.execute(0.5, Guidance(cfg=4.0)).args[0]
+    assert (ranges.at(0.9).cfg, ranges.at(0.5).cfg, ranges.at(0.1).cfg) == (4.0, 1.0, 1.0)
 
 
 def test_impossible_guidance_is_refused() -> None:

@@ -224,3 +224,24 @@ def test_a_report_is_plain_json(tmp_path: Path) -> None:
     lora = open_lora(path)
     row = json.loads(json.dumps(lora.report(lora.match(names)).as_json()))
     assert (row["applied"], row["rank"], row["generation"], row["ignored"]) == (1, 2, "any", {})
+
+
+@pytest.mark.parametrize(
+    ("metadata", "space"),
+    [
+        ({"hdr_transform": "acescct"}, "acescct"),
+        ({"hdr_transform": "LogC3"}, "logc3"),
+        ({"hdr_transform": "true"}, "logc3"),
+        ({"use_hdr_transform": "true"}, "logc3"),
+        ({"hdr_transform": "false"}, None),
+        ({"use_hdr_transform": "False"}, None),
+        ({}, None),
+    ],
+)
+def test_an_hdr_adapter_names_its_working_space(tmp_path: Path, metadata: dict[str, str], space: str | None) -> None:
+    net = Net()
+    report = open_lora(lora_file(tmp_path / "a.safetensors", pair("a"), **metadata)).report(
+        use(tmp_path / "a.safetensors", net).matched
+    )
+    assert report.hdr == space
+    assert (f"frames are {space} codes" in str(report)) == (space is not None)

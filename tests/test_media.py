@@ -11,9 +11,10 @@ import av
 import pytest
 import torch
 
-from openltx.media.av_writer import check_target, exact_rate, write_av
+from openltx.media.av_writer import check_target, write_av
 from openltx.media.colour import rgb_to_i420
 from openltx.media.health import audio_faults, frame_faults
+from openltx.media.retime import exact_rate
 from openltx.media.sound import fit_length
 
 

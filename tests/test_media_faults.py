@@ -19,6 +19,7 @@ from openltx.media.av_writer import Encoding, write_audio, write_av
 from openltx.media.exr import write_exr
 from openltx.media.hdr import source_space
 from openltx.media.sequences import write_exr_sequence, write_png_sequence
+from openltx.media.workplace import sweep, work_folder
 
 MUTATIONS = 500
 SECONDS_A_FILE, SECONDS_IN_ALL = 30, 240  # a busy machine stalls for longer than any file needs
@@ -28,17 +29,19 @@ READER = """
 import faulthandler, gc, resource, sys, warnings
 from pathlib import Path
 import torch
-from openltx.media.av_reader import read_frames, read_frames_at, read_sound, read_tags, video_info
+from openltx.media.av_reader import read_frames, read_frames_at, read_sound, video_info
 from openltx.media.exr import read_exr
 from openltx.media.images import read_image
 from openltx.media.pictures import read_picture
+from openltx.media.texts import read_texts
 
 torch.set_num_threads(1)
 warnings.simplefilter("ignore")
 mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (mapped + {room}, mapped + {room}))
-video = (read_frames, read_sound, video_info, read_tags, lambda path: read_frames_at(path, 12))
-readers = {{".exr": (read_exr,), ".png": (read_image, read_picture), ".jpg": (read_image, read_picture)}}
+video = (read_frames, read_sound, video_info, read_texts, lambda path: read_frames_at(path, 12))
+picture = (read_image, read_picture, read_texts)
+readers = {{".exr": (read_exr, read_texts), ".png": picture, ".jpg": picture[:2], ".webp": picture}}
 gc.freeze()  # what the imports made need not be searched five hundred times
 read = 0
 for path in sorted(Path(sys.argv[1]).iterdir()):
@@ -69,14 +72,39 @@ while True:
 """
 
 
+SEQUENCES = """
+import sys
+from pathlib import Path
+import torch
+from openltx.media.sequences import write_png_sequence
+frames = torch.rand(12, 64, 64, 3)
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    if not (Path(sys.argv[1]) / str(number)).exists():
+        write_png_sequence(Path(sys.argv[1]) / str(number), frames.split(2))
+"""
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from openltx.media.workplace import work_folder
+with work_folder(Path(sys.argv[1])) as folder:
+    print(folder, flush=True)
+    time.sleep(60)
+"""
+
+
 def _originals(folder: Path) -> list[Path]:
     clip, wave = torch.rand(6, 32, 48, 3), torch.rand(2, 12000) - 0.5
     picture = Image.fromarray((clip[0].numpy() * 255).astype(np.uint8))
     made = []
-    for suffix, video in ((".mp4", "h264"), (".mov", "prores"), (".mkv", "ffv1"), (".webm", "vp9"), (".gif", "gif")):
-        sound = None if suffix == ".gif" else wave
+    videos = {".mp4": "h264", ".mov": "prores", ".mkv": "ffv1", ".webm": "vp9", ".gif": "gif", ".webp": "webp"}
+    for suffix, video in videos.items():
+        path, sound, tags = folder / f"a{suffix}", None if suffix in (".gif", ".webp") else wave, {"a": "{}"}
         encoding = Encoding(video=video)
-        made.append(write_av(folder / f"a{suffix}", [clip], frame_rate=24, waveform=sound, encoding=encoding))
+        made.append(write_av(path, [clip], frame_rate=24, waveform=sound, encoding=encoding, tags=tags))
     for suffix in (".wav", ".flac"):
         made.append(write_audio(folder / f"a{suffix}", wave, sample_rate=24000))
     for suffix in (".png", ".jpg"):
@@ -119,22 +147,77 @@ def test_broken_files_do_no_harm(tmp_path: Path) -> None:
     assert int(last[0].split()[-1]) > MUTATIONS // 4, "hardly any file could be read: the mutations test nothing"
 
 
+def _killed(script: str, target: Path, seconds: float) -> None:
+    """Start a writer, kill it `seconds` after its work began."""
+    with subprocess.Popen([sys.executable, "-c", script, str(target)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+
+
+def _work_folders(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith(".openltx-")]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 as POSIX has it")
 def test_a_killed_writer_leaves_the_earlier_file(tmp_path: Path) -> None:
     """Killed somewhere in its work, several times over: the file of the final name is whole each time."""
-    target = tmp_path / "a.mp4"
+    target, moments = tmp_path / "a.mp4", random.Random(3)
     write_av(target, [torch.rand(24, 64, 64, 3)], frame_rate=24)
-    for seconds in (0.02, 0.13, 0.31):
-        with subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(target)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            time.sleep(seconds)
-            process.send_signal(signal.SIGKILL)
+    left = 0
+    for _ in range(6):
+        _killed(WRITER, target, moments.uniform(0.0, 0.3))
         assert len(read_frames(target)) == 24
-    others = [path.name for path in tmp_path.iterdir() if path != target]
-    assert all(name.startswith(".a.") and ".partial" in name for name in others)
+        left += len(_work_folders(tmp_path))
+        assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", *(p.name for p in _work_folders(tmp_path))}
+    assert left, "no kill met a writer at work: the test shows nothing"
+    write_av(tmp_path / "b.mp4", [torch.rand(2, 64, 64, 3)], frame_rate=24)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.mp4", "b.mp4"}  # the next writer tidies up
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 as POSIX has it")
+def test_a_killed_writer_leaves_whole_sequences_only(tmp_path: Path) -> None:
+    """Sequences have new names: one that is there has all its frames, whenever the writer was killed."""
+    for seconds in (0.01, 0.06, 0.15):
+        _killed(SEQUENCES, tmp_path, seconds)
+        whole = [path for path in tmp_path.iterdir() if path not in _work_folders(tmp_path)]
+        assert all(len(list(path.iterdir())) == 12 for path in whole)
+    write_png_sequence(tmp_path / "last", [torch.rand(1, 8, 8, 3)])
+    assert _work_folders(tmp_path) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 as POSIX has it")
+def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        held = Path(process.stdout.readline().strip())
+        with work_folder(tmp_path) as own:
+            sweep(tmp_path)
+            assert set(_work_folders(tmp_path)) == {held, own}
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert held.is_dir()
+    foreign = tmp_path / ".openltx-foreign"
+    foreign.mkdir()
+    (foreign / "kept.txt").write_text("not ours")
+    sweep(tmp_path)
+    assert _work_folders(tmp_path) == [foreign]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 as POSIX has it")
+def test_a_killed_run_is_tidied_up_by_the_next(tmp_path: Path) -> None:
+    small = ["--width", "64", "--height", "64", "--frames", "9", "--steps"]
+    command = [sys.executable, "-m", "openltx", "generate", "a", "-o", str(tmp_path / "x.mp4"), *small]
+    with subprocess.Popen([*command, "1000"], stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not _work_folders(tmp_path):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    assert [path.name for path in tmp_path.iterdir()] == [path.name for path in _work_folders(tmp_path)]
+    subprocess.run([*command, "1"], check=True, capture_output=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.mp4"]
 
 
 @pytest.mark.parametrize("write", [write_png_sequence, write_exr_sequence])

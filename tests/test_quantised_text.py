@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from openltx.model_loaders.assemble import strip_prefix
 from openltx.model_loaders.checkpoint import Checkpoint, CheckpointError, TensorEntry, open_checkpoint
 from openltx.model_loaders.encoder_files import find_encoder
+from openltx.model_loaders.operations import StoredLinear
 from openltx.model_loaders.quantisation.blocks import untile
 from openltx.model_loaders.quantisation.discovery import quantised_layers
 from openltx.model_loaders.quantisation.formats import FORMATS, dequantise
@@ -26,7 +27,7 @@ from openltx.model_loaders.quantisation.layer import QuantisedLayer
 from openltx.model_loaders.quantisation.nvfp4 import unpack
 from openltx.model_loaders.quantisation.weights import assemble_plain, plain_weights
 from openltx.model_loaders.text_encoder import load_decoder
-from openltx.model_loaders.text_projection import load_projection
+from openltx.model_loaders.text_projection import load_connector, load_projection
 from openltx.networks.operations import Operations
 from openltx.networks.text import features
 from openltx.networks.text.features import ProjectionConfig, SeparateProjection, SharedProjection
@@ -234,13 +235,81 @@ def test_packed_encoder_in_rotated_int8(tmp_path: Path) -> None:
     save_file(tensors, path, metadata=source.metadata)
 
     exact, rough = load_decoder(find_encoder(source.path)), load_decoder(find_encoder(path))
+    values = dense(rough)
+    assert values.keys() == exact.state_dict().keys()
     for name, weight in exact.state_dict().items():
-        torch.testing.assert_close(rough.state_dict()[name], weight, rtol=0, atol=0.02 * float(weight.abs().max()))
+        torch.testing.assert_close(values[name], weight, rtol=0, atol=0.02 * float(weight.abs().max()))
     wanted = load_projection([source], hidden_size=48, num_states=5)
     found = load_projection([open_checkpoint(path)], hidden_size=48, num_states=5)
     assert isinstance(found, SeparateProjection)
     for name, weight in wanted.state_dict().items():
         torch.testing.assert_close(found.state_dict()[name], weight, rtol=0, atol=0.02 * float(weight.abs().max()))
+
+
+# layers stay as they are stored
+
+
+def dense(network: nn.Module) -> dict[str, Tensor]:
+    """The weights that a network computes with, in float32."""
+    stored = {name: module for name, module in network.named_modules() if isinstance(module, StoredLinear)}
+    described = {f"{name}.{part}" for name, module in stored.items() for part in module._parts}
+    values = {name: tensor for name, tensor in network.state_dict().items() if name not in described}
+    return values | {f"{name}.weight": module.dense_weight(torch.float32) for name, module in stored.items()}
+
+
+QUANTISED = ["gemma3_single_file_fp8_legacy.safetensors", "gemma3_single_file_mixed_quant.safetensors"]
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_a_quantised_decoder_computes_what_its_values_say_and_stays_small(name: str) -> None:
+    encoder = find_encoder(golden(name))
+    plain_layers = cast(Operations, SimpleNamespace(Linear=nn.Linear, Embedding=nn.Embedding))  # a host's: expanded
+    kept, expanded = load_decoder(encoder), load_decoder(encoder, operations=plain_layers)
+    stored = [module for module in kept.modules() if isinstance(module, StoredLinear) and module.recipe]
+    assert len(stored) >= 4
+    assert not any(isinstance(module, StoredLinear) for module in expanded.modules())
+    ids = torch.tensor([[2, 5, 9, 4]])
+    for found, wanted in zip(kept.hidden_states(ids), expanded.hidden_states(ids), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+    entries = [(name, entry) for file in encoder.files for name, entry in file.entries.items()]
+    assert held(kept.layers) <= sum(entry.end - entry.start for name, entry in entries if ".layers." in name)
+    assert held(kept.layers) < held(expanded.layers)
+
+
+def held(network: nn.Module) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_a_cast_leaves_stored_weights_alone(name: str) -> None:
+    decoder = load_decoder(find_encoder(golden(name)))
+    before = {name: module._tensors() for name, module in decoder.named_modules() if isinstance(module, StoredLinear)}
+    decoder.to(torch.bfloat16)
+    for name, tensors in before.items():
+        for part, tensor in tensors.items():
+            assert decoder.get_submodule(name)._tensors()[part].dtype is tensor.dtype  # type: ignore[operator]
+    assert decoder.norm.weight.dtype is torch.bfloat16
+    assert all(state.dtype is torch.bfloat16 for state in decoder.hidden_states(torch.tensor([[2, 5]])))
+
+
+def test_a_connector_in_int8_stays_in_int8(tmp_path: Path) -> None:
+    source = open_checkpoint(golden("connectors_2.3.safetensors"))
+    tensors = source.load(source.names())
+    for name in [name for name in tensors if "video_embeddings" in name and name.endswith("to_q.weight")]:
+        tensors[name], scale = quantise_rotated(tensors[name], 16)
+        tensors[f"{name.removesuffix('weight')}weight_scale"] = scale
+        description = b'{"format": "int8_tensorwise", "convrot": true, "convrot_groupsize": 16}'
+        tensors[f"{name.removesuffix('weight')}comfy_quant"] = torch.tensor(list(description), dtype=torch.uint8)
+    path = tmp_path / "connectors.safetensors"
+    save_file(tensors, path, metadata=source.metadata)
+    exact, rough = load_connector([source], "video"), load_connector([open_checkpoint(path)], "video")
+    layer = rough.get_submodule("transformer_1d_blocks.0.attn1.to_q")
+    assert layer.weight.dtype is torch.int8
+    features_in, mask = torch.randn(1, 3, exact.config.width), torch.ones(1, 3, dtype=torch.int64)
+    length = exact.config.num_registers
+    torch.testing.assert_close(
+        rough(features_in, mask, length=length), exact(features_in, mask, length=length), rtol=0.05, atol=0.05
+    )
 
 
 # the projection in layers of a host

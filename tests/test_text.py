@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from openltx.model_loaders.assemble import build_on_meta
 from openltx.model_loaders.checkpoint import Checkpoint, TensorEntry
 from openltx.model_loaders.gemma_config import GEMMA3_12B, gemma3_config
+from openltx.model_loaders.generations import version_numbers
 from openltx.model_loaders.text_projection import (
     connector_config,
     find_connector,
     find_projection,
     generation,
-    model_version,
     projection_config,
 )
 from openltx.networks.text.connector import Connector, ConnectorConfig, fill_with_registers
@@ -118,7 +118,7 @@ def test_generations_are_told_apart() -> None:
     }
     for name, file in cases.items():
         assert generation(file, [file]) == name
-    assert model_version(cases["2.3"]) == (2, 3)
+    assert version_numbers(cases["2.3"].metadata) == (2, 3)
 
 
 # configuration

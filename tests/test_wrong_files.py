@@ -12,11 +12,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from openltx.model_loaders.encoder_files import find_encoder
+from openltx.model_loaders.checkpoint import open_checkpoint
+from openltx.model_loaders.detection import detect_file
 from openltx.model_loaders.lora.file import open_lora
 from openltx.model_loaders.lora.model import with_lora
 from openltx.model_loaders.lora.strengths import LoraStrengths
-from openltx.model_loaders.parts import Part, open_model, open_text, open_video, refuse_mixed
+from openltx.model_loaders.parts import Part, open_model, open_text, open_upscaler, open_video, refuse_mixed
 
 PREFIX = "model.diffusion_model."
 BLOCK = f"{PREFIX}transformer_blocks.0."
@@ -29,11 +30,15 @@ Tensors = dict[str, Tensor]
 def transformer(generation: str) -> Tensors:
     """The tensors that a header is recognised by."""
     newer = generation != "2"
-    names = [f"{PREFIX}patchify_proj.weight", f"{PREFIX}audio_patchify_proj.weight"]
-    names += [f"{BLOCK}attn1.to_gate_logits.weight"] if newer else [f"{PREFIX}caption_projection.linear_1.weight"]
-    names += [f"{BLOCK}ff.net.0.proj.bias"] if generation != "2.5" else []
-    return {name: torch.zeros(2, 2) for name in names} | {
-        f"{BLOCK}scale_shift_table": torch.zeros(9 if newer else 6, 2)
+    names = [f"{PREFIX}{stream}{name}.weight" for stream in ("", "audio_") for name in ("patchify_proj", "proj_out")]
+    names += [] if newer else [f"{PREFIX}caption_projection.linear_1.weight"]
+    biases = [f"{BLOCK}ff.net.0.proj.bias"] if generation != "2.5" else []
+    gates = [f"{BLOCK}{name}.to_gate_logits.weight" for name in ("attn1", "audio_attn1")] if newer else []
+    return {
+        **{name: torch.zeros(64, 64) for name in names},
+        **{name: torch.zeros(64) for name in biases},
+        **{name: torch.zeros(1, 64) for name in gates},
+        f"{BLOCK}scale_shift_table": torch.zeros(9 if newer else 6, 64),
     }
 
 
@@ -81,11 +86,14 @@ class Files:
         kept = {name: tensor for name, tensor in tensors.items() if name not in (without or {})}
         return self("ltx.safetensors", kept, metadata(generation) if described else None)
 
-    def gemma3(self) -> Path:
+    def gemma3(self, *, tokenizer: bool = True) -> Path:
+        if tokenizer:
+            (self.folder / "tokenizer.json").touch()
         return self("gemma3.safetensors", gemma(False), gemma_config("gemma3"))
 
     def gemma4(self, version: str | None = GEMMA_4, *, with_projection: bool = True) -> Path:
         tensors = gemma(True) | (projection("2.5") if with_projection else {})
+        tensors |= {"tokenizer_json": torch.zeros(2, dtype=torch.uint8)}
         return self("gemma4.safetensors", tensors, gemma_config("gemma4_unified", version))
 
     def pointer(self) -> Path:
@@ -153,6 +161,11 @@ WRONG_ENCODERS: dict[str, tuple[Callable[[Files], tuple[Path, Path]], str]] = {
         "{0}/ltx.safetensors, {0}/gemma4.safetensors: expected a text projection (text_embedding_projection.*), found "
         "none; give the LTX checkpoint, for LTX-2.5 the text encoder file 'with-proj'",
     ),
+    "no tokenizer": (
+        lambda files: (files.gemma3(tokenizer=False), files.ltx("2.3")),
+        "{0}/gemma3.safetensors: no tokenizer in it, and neither tokenizer.json nor tokenizer.model in {0}; put the "
+        "encoder's tokenizer.json there",
+    ),
     "no connectors": (
         lambda files: (files.gemma3(), files.ltx("2.3", without=connectors())),
         "{0}/ltx.safetensors, {0}/gemma3.safetensors: expected a text connector (video_embeddings_connector.*), found "
@@ -168,16 +181,6 @@ def test_a_wrong_text_encoder_is_refused_before_anything_is_read(tmp_path: Path,
     with pytest.raises(ValueError, match=".") as caught:
         open_text(encoder, checkpoint, dtype=torch.float32)
     assert str(caught.value) == message.format(tmp_path)
-
-
-def test_an_encoder_without_a_tokenizer_says_what_to_put_where(tmp_path: Path) -> None:
-    encoder = Files(tmp_path).gemma3()
-    with pytest.raises(ValueError, match=".") as caught:
-        find_encoder(encoder).tokenizer()
-    assert str(caught.value) == (
-        f"{encoder}: no tokenizer in it, and neither tokenizer.json nor tokenizer.model in {tmp_path}; "
-        "put the encoder's tokenizer.json there"
-    )
 
 
 @pytest.mark.parametrize("generation", ["2", "2.3", "2.5"])
@@ -217,6 +220,36 @@ def test_a_diffusion_decoder_tells_its_generation_and_a_plain_one_does_not(tmp_p
     assert open_video(path, dtype=torch.float32).generation == "2.5"
 
 
+PLAIN: dict[str, tuple[int, ...]] = {"upsampler.0.weight": (128, 32, 3, 3)}
+UPSCALERS: dict[str, tuple[dict[str, tuple[int, ...]], dict[str, str], str | None]] = {
+    "its metadata": (PLAIN, {"model_version": "2.5.0"}, "2.5"),
+    "the resampler of LTX-2": ({"upsampler.conv.weight": (128, 32, 3, 3)}, {}, "2"),
+    "the resampler of later ones": (PLAIN, {}, "2.3 or 2.5"),
+    "an unpublished one": ({"upsampler.conv.weight": (288, 32, 3, 3)}, {}, None),
+    "frames, which all double alike": ({"upsampler.0.weight": (64, 32, 3, 3, 3)}, {}, None),
+}
+
+
+@pytest.mark.parametrize("case", UPSCALERS)
+def test_what_an_upscaler_tells_of_its_generation(tmp_path: Path, case: str) -> None:
+    shapes, data, generation = UPSCALERS[case]
+    convolutions = ("initial_conv.weight", "res_blocks.0.conv1.weight", "final_conv.weight")
+    common = {name: (32, 32, 3, 3, 3) for name in convolutions}
+    tensors = {name: torch.zeros(shape) for name, shape in (common | shapes).items()}
+    path = Files(tmp_path)("upscaler.safetensors", tensors, data or None)
+    assert open_upscaler(path, dtype=torch.float32).generation == generation
+
+
+@pytest.mark.parametrize(
+    ("version", "generation"), [("2.3.rc1", "2.3"), ("2.5.0", "2.5"), ("2.0", None), ("9.9", None), ("x", None)]
+)
+def test_metadata_narrows_what_tensors_leave_open(tmp_path: Path, version: str, generation: str | None) -> None:
+    """An audio VAE of the second kind is of 2.3 or 2.5; a version that contradicts its tensors counts for nothing."""
+    tensors = {"audio_vae.decoder.conv_in.conv.bias": torch.zeros(2), "vocoder.vocoder.conv_pre.bias": torch.zeros(2)}
+    path = Files(tmp_path)("audio.safetensors", tensors, {"model_version": version})
+    assert detect_file(path).generation == (generation or "2.3 or 2.5")
+
+
 LORAS = {
     "of another generation": (
         "diffusion_model.transformer_blocks.0.attn1.to_gate_logits",
@@ -246,6 +279,13 @@ def test_a_lora_that_does_not_fit_is_refused(tmp_path: Path, case: str) -> None:
     with pytest.raises(ValueError, match=".") as caught:
         with_lora(model, lora, LoraStrengths())
     assert str(caught.value) == message.format(tmp_path)
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480])
+def test_a_header_whose_length_looks_like_a_pickle_is_none(tmp_path: Path, length: int) -> None:
+    header = json.dumps({"x": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).encode().ljust(length)
+    (tmp_path / "x.safetensors").write_bytes(length.to_bytes(8, "little") + header + bytes(4))
+    assert open_checkpoint(tmp_path / "x.safetensors").shapes == {"x": (1,)}
 
 
 def test_a_checkpoint_is_no_lora(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...model_loaders.checkpoint import open_checkpoint
 from ...model_loaders.parts import Part, open_audio, open_model, open_upscaler, open_video
 from ...model_loaders.text_projection import Modality, load_connector
-from ...nodes.contexts import GENERATION
+from ...nodes.generations import GENERATION
 from ...nodes.host.standalone.workflow import read_workflow
 from ...nodes.latents import members
 from ...nodes.noise import NoiseSource
@@ -32,7 +32,7 @@ WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows" / "api"
 
 @procedure("pipeline.t2v_one_stage")
 def one_stage(case: Case) -> dict[str, Tensor]:
-    recipe = _recipe(case, "one_stage").set("Schedule", steps=case.call["steps"])
+    recipe = _recipe(case, "one_stage").set("Recipe", steps=case.call["steps"])
     _set_size(recipe, case)
     recipe.source("Noise", _noise(case))
     return _outputs(recipe, case, latent=("Stage", 0), images=("Decode Video", 0), audio=("Decode Audio", 0))
@@ -140,7 +140,7 @@ def _link_to_latent(recipe: Recipe, title: str, name: str, latent: Tensor) -> No
 
 @procedure("pipeline.t2a")
 def text_to_audio(case: Case) -> dict[str, Tensor]:
-    recipe = _recipe(case, "text_to_audio").set("Schedule", steps=case.call["steps"])
+    recipe = _recipe(case, "text_to_audio").set("Recipe", steps=case.call["steps"])
     recipe.set("Size", frames=case.call["num_frames"], frame_rate=case.call["fps"]).source("Noise", _noise(case))
     return _outputs(recipe, case, latent=("Stage", 0), audio=("Decode Audio", 0))
 
@@ -204,7 +204,9 @@ def _recipe(case: Case, name: str) -> Recipe:
             recipe.source(title, open_upscaler(case.sibling(call[key]), dtype=case.dtype))
     recipe.source("Prompt", _conditioning(case, path, "pos", model.generation))
     if "Negative Prompt" in recipe.titles():
-        recipe.source("Negative Prompt", _conditioning(case, path, "neg", model.generation))
+        given = "text_mask_neg" in case.inputs
+        negative = _conditioning(case, path, "neg", model.generation) if given else None
+        recipe.source("Negative Prompt", negative)
     return recipe
 
 

@@ -48,7 +48,9 @@ def _stream(case: Case, name: Modality) -> Stream | None:
     call = case.call[name]
     if call is None:
         return None
-    inputs = {key.removeprefix(f"{name}_"): value for key, value in case.inputs.items() if key.startswith(f"{name}_")}
+    inputs: dict[str, Any] = {
+        key.removeprefix(f"{name}_"): value for key, value in case.inputs.items() if key.startswith(f"{name}_")
+    }
     for key in MODEL_DTYPE_INPUTS:
         if key in inputs:
             inputs[key] = inputs[key].to(case.dtype)

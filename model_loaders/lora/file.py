@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..checkpoint import Checkpoint, CheckpointError, open_checkpoint
-from ..detection import detect_checkpoint, reference_factors
+from ..detection import detect_checkpoint, hdr_transform, reference_factors
 from .keys import Matched, match, split_suffix
 
 FLAT = str.maketrans(".", "_")
@@ -31,6 +31,7 @@ class LoraReport:
     examples: tuple[str, ...]
     reference_downscale_factor: int
     reference_temporal_scale_factor: int
+    hdr: str | None = None  # of an HDR adapter: its working space
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -41,6 +42,8 @@ class LoraReport:
         if self.ignored:
             groups = ", ".join(f"{count} of {component}" for component, count in sorted(self.ignored.items()))
             line += f", keys ignored: {groups} ({', '.join(self.examples)})"
+        if self.hdr is not None:
+            line += f", HDR: frames are {self.hdr} codes"
         return line
 
 
@@ -95,6 +98,7 @@ class LoraFile:
             examples=() if matched is None else matched.ignored[:3],
             reference_downscale_factor=self.reference_downscale_factor,
             reference_temporal_scale_factor=self.reference_temporal_scale_factor,
+            hdr=hdr_transform(self.file.metadata),
         )
 
 

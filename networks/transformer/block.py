@@ -14,7 +14,7 @@ from .attention import Attention, FeedForward
 from .config import PREFIXES, Modality, StreamConfig, TransformerConfig
 from .modulation import Modulation, normalise, table_modulation, token_pieces
 from .perturbations import Keep, PerturbationType
-from .state import Step, StreamStep
+from .state import KeysValues, Step, StreamStep, TextCache
 
 SKIP_SELF: dict[Modality, PerturbationType] = {"video": "skip_video_self_attn", "audio": "skip_audio_self_attn"}
 
@@ -103,21 +103,28 @@ class Block(nn.Module):
         return _add(x, self._text_attention(name, query, stream), rows.row(8), in_place=step.in_place)
 
     def _text_attention(self, name: Modality, query: Tensor, stream: StreamStep) -> Tensor:
-        layer = self._layer(PREFIXES[name] + "attn2")
-        cache = stream.prepared.text_cache
-        if cache is not None and self.index in cache:
-            keys, values = cache[self.index]
-        else:
-            context = self._text(name, stream)
-            keys, values = layer.keys(context), layer.values(context)
-            if cache is not None:
-                cache[self.index] = keys, values
-        attended = attention(layer.queries(query), keys, values, bias=stream.prepared.context_bias)
+        layer, prepared = self._layer(PREFIXES[name] + "attn2"), stream.prepared
+        queries = layer.queries(query)
+        keys, values = self._text_keys_values(name, stream, prepared.context, prepared.text_cache)
+        attended = attention(queries, keys, values, bias=prepared.context_bias)
+        if prepared.other is not None:
+            keys, values = self._text_keys_values(name, stream, prepared.other.context, prepared.other.cache)
+            attended = prepared.other.merge(attended, attention(queries, keys, values))
         return layer.output(attended, layer.gates(query))
 
-    def _text(self, name: Modality, stream: StreamStep) -> Tensor:
+    def _text_keys_values(
+        self, name: Modality, stream: StreamStep, context: Tensor, cache: TextCache | None
+    ) -> KeysValues:
+        if cache is not None and self.index in cache:
+            return cache[self.index]
+        layer, text = self._layer(PREFIXES[name] + "attn2"), self._text(name, stream, context)
+        found = layer.keys(text), layer.values(text)
+        if cache is not None:
+            cache[self.index] = found
+        return found
+
+    def _text(self, name: Modality, stream: StreamStep, context: Tensor) -> Tensor:
         """The text as keys and values see it: modulated from 2.3 on, never normalised."""
-        context = stream.prepared.context
         if not self.config.text_modulation:
             return context
         table = self._table(PREFIXES[name] + "prompt_scale_shift_table")

@@ -3,7 +3,7 @@
 # B batch, T tokens, S text tokens, A position axes
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from .config import Modality, StreamConfig, TransformerConfig
 from .masks import StrengthRows
+
+MergeTexts = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,9 @@ class Stream:
     context_mask: Tensor | None = None  # integer B S, 1 = keep; or an additive bias, broadcast to B heads T S
     # self-attention strength in [0, 1]: B T T, B 1 T or 1 1 T; or, for long sequences, made for a range of queries
     attention_mask: Tensor | StrengthRows | None = None
+    # a second text, and what makes one of what the attention to either gives, each (B, heads, T, width of a head)
+    other_context: Tensor | None = None  # B S K like context, of any length
+    merge_texts: MergeTexts | None = None
     keyframes_mask: Tensor | None = None  # B T 1 (or 1 T 1), video: tokens that stand for one pixel frame are > 0
     enabled: bool = True  # False: its tokens are not updated, only read by the other stream
 
@@ -66,14 +71,22 @@ def _check_stream(name: Modality, stream: Stream, config: StreamConfig, context_
     _expect_shape(f"{name}.positions", stream.positions, [(batch, axes, tokens, 2), (1, axes, tokens, 2)])
     for field in ("sigma", "timesteps", "positions"):  # rounding positions to 16 bits destroys the output
         _expect(f"{name}.{field}", "dtype", torch.float32, getattr(stream, field).dtype)
-    context = stream.context
-    if context.ndim != 3 or context.shape[0] != batch or context.shape[2] != context_width:
+    _check_context(f"{name}.context", stream.context, latent, context_width)
+    if (stream.other_context is None) != (stream.merge_texts is None):
+        raise ValueError(f"{name}.other_context, {name}.merge_texts: expected both or neither")
+    if stream.other_context is not None:
+        _check_context(f"{name}.other_context", stream.other_context, latent, context_width)
+    _check_masks(name, stream)
+
+
+def _check_context(name: str, context: Tensor, latent: Tensor, width: int) -> None:
+    batch = latent.shape[0]
+    if context.ndim != 3 or context.shape[0] != batch or context.shape[2] != width:
         raise ValueError(
-            f"{name}.context: expected ({batch}, S, {context_width}), found {_describe(context)}; "
+            f"{name}: expected ({batch}, S, {width}), found {_describe(context)}; "
             "encode the prompt with the text connector of this model's generation"
         )
-    _expect(f"{name}.context", "dtype", latent.dtype, context.dtype)
-    _check_masks(name, stream)
+    _expect(name, "dtype", latent.dtype, context.dtype)
 
 
 def _check_masks(name: Modality, stream: Stream) -> None:

@@ -18,7 +18,7 @@ from .masks import context_bias, strength_bias
 from .modulation import AdaLayerNormSingle, Modulation, distinct_timesteps
 from .perturbations import KeepTable, SamplePerturbations, check_perturbations
 from .rope import rope_table
-from .state import Prepared, PreparedStream, Step, StreamStep
+from .state import OtherText, Prepared, PreparedStream, Step, StreamStep
 
 CPU_CHUNK, DEVICE_CHUNK = 1024, 4096  # tokens of a feed-forward at once
 
@@ -89,9 +89,13 @@ class Transformer(nn.Module):
         config, latent = self.config, stream.latent
         stream_config = config.stream(name)
         assert stream_config is not None
-        context = stream.context
-        if config.caption_channels is not None:
-            context = self.get_submodule(PREFIXES[name] + "caption_projection")(context)
+        other = None
+        if stream.other_context is not None and stream.merge_texts is not None:
+            other = OtherText(
+                context=self._projected(name, stream.other_context),
+                merge=stream.merge_texts,
+                cache={} if cache_text else None,
+            )
         keyframes = None
         if config.keyframe_marker and stream.keyframes_mask is not None:
             keyframes = (stream.keyframes_mask > 0).to(latent)
@@ -117,12 +121,19 @@ class Transformer(nn.Module):
         return PreparedStream(
             rope=rope.to(latent),
             cross_rope=cross_rope,
-            context=context,
+            context=self._projected(name, stream.context),
             context_bias=context_bias(stream.context_mask, latent.dtype),
             attention_bias=strength_bias(stream.attention_mask, latent.dtype),
             keyframes=keyframes,
             text_cache={} if cache_text else None,
+            other=other,
         )
+
+    def _projected(self, name: Modality, context: Tensor) -> Tensor:
+        """Text (B, S, K) at the stream's width."""
+        if self.config.caption_channels is None:
+            return context
+        return cast(Tensor, self.get_submodule(PREFIXES[name] + "caption_projection")(context))
 
     def forward(
         self,

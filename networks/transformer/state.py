@@ -9,12 +9,22 @@ from torch import Tensor
 
 from ..attention import BiasRows
 from .config import Modality
-from .inputs import Stream
+from .inputs import MergeTexts, Stream
 from .modulation import Modulation
 from .perturbations import KeepTable
 from .rope import RopeTable
 
 KeysValues = tuple[Tensor, Tensor]  # B H S w each
+TextCache = dict[int, KeysValues]  # text keys and values by block, filled by the first step
+
+
+@dataclass(frozen=True, kw_only=True)
+class OtherText:
+    """A second text, attended to by the same queries, and what makes one of both results."""
+
+    context: Tensor  # B S D
+    merge: MergeTexts
+    cache: TextCache | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +37,8 @@ class PreparedStream:
     context_bias: Tensor | None
     attention_bias: Tensor | BiasRows | None
     keyframes: Tensor | None  # B T 1 of 0 and 1
-    text_cache: dict[int, KeysValues] | None  # text keys and values by block, filled by the first step
+    text_cache: TextCache | None
+    other: OtherText | None = None
 
     def check(self, name: Modality, stream: Stream) -> None:
         """ValueError when it was prepared for tokens of another number, batch or dtype."""

@@ -70,7 +70,7 @@ class VideoEncoder(nn.Module):
     def _encode(self, video: Tensor, step: int) -> Iterator[Tensor]:
         stream, stages = Stream(), self._stages()
         for piece, last in cut(video, step + 1, step):
-            for latent in push(stages, piece.to(self._dtype), last, stream, piece_elements(video)):
+            for latent in push(stages, piece.to(self._dtype), last, stream, piece_elements(video), rejoin=True):
                 yield latent.to(video.dtype)
 
     def _stages(self) -> list[Stage]:

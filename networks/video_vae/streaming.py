@@ -84,29 +84,51 @@ class Stage(NamedTuple):
     growth: float = 1.0
 
 
-def push(stages: Sequence[Stage], x: Tensor, last: bool, stream: Stream, limit: int | None) -> Iterator[Tensor]:
+def push(
+    stages: Sequence[Stage], x: Tensor, last: bool, stream: Stream, limit: int | None, *, rejoin: bool = False
+) -> Iterator[Tensor]:
     """Send one piece through all stages; yields what comes out at the end: no, one or several pieces.
 
     limit: the largest feature map (elements) to be made, up to the frames that a layer held back, and unless one
     frame is larger; longer pieces are cut again before the stage that would exceed it (None: never). Frames that were
     held back come out all together at the end of a clip, and later stages of a decoder make many more elements a
     frame, so cutting the input is not enough.
+    rejoin: join the parts as soon as the limit allows it. For encoders, whose late stages have small maps and large
+    weights: those cost the same for one frame as for many.
     """
-    for index, stage in enumerate(stages):
-        step = x.shape[2] if limit is None else _frames_within(limit, x, stage.growth)
-        if step < x.shape[2]:
-            for part, end in cut(x, step, step, last):
-                yield from push(stages[index:], part, end, stream, limit)
-            return
-        x = stage.run(x, stream, last)
-        if x.shape[2] == 0:
+    pieces: Iterator[Piece] = iter([(x, last)])
+    del x
+    for stage in stages:
+        pieces = _through(stage, pieces if limit is None else _sized(stage, pieces, limit, rejoin), stream)
+    for made, _ in pieces:
+        yield made
+
+
+def _through(stage: Stage, pieces: Iterable[Piece], stream: Stream) -> Iterator[Piece]:
+    for x, last in pieces:
+        made = [stage.run(x, stream, last)]
+        del x  # and nothing but the next stage holds what was made while that one works
+        if made[0].shape[2]:
+            yield made.pop(), last
+        else:
             assert not last, "a layer must give out what it holds at the end of the clip"
-            return
-    yield x
 
 
-def _frames_within(limit: int, x: Tensor, growth: float) -> int:
-    return max(1, int(limit / (x[:, :, 0].numel() * growth)))
+def _sized(stage: Stage, pieces: Iterable[Piece], limit: int, rejoin: bool) -> Iterator[Piece]:
+    """The same frames in pieces of at most as many as the limit allows; with `rejoin`, of as many as it allows."""
+    waiting: list[Tensor] = []
+    for x, last in pieces:
+        step = max(1, int(limit / (x[:, :, 0].numel() * stage.growth)))
+        if waiting and waiting[0].shape[2] + x.shape[2] > step:
+            yield waiting.pop(), False
+        waiting = [torch.cat([*waiting, x], dim=2) if waiting else x]
+        del x
+        if waiting[0].shape[2] > step:
+            yield from cut(waiting.pop(), step, step, last)
+        elif last or not rejoin:
+            yield waiting.pop(), last
+    if waiting:
+        yield waiting.pop(), False
 
 
 def cut(clip: Tensor, first: int, step: int, last: bool = True) -> Iterator[Piece]:

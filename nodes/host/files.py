@@ -52,7 +52,7 @@ def check_role(role: str) -> None:
 def list_models(role: str, folders: Iterable[Path]) -> list[str]:
     """Sorted relative names (with `/`) of the model files below `folders` and of the embedded ones of this role."""
     check_role(role)
-    names = {name for folder in folders for name in _model_names(folder)}
+    names = {name for folder in folders for name in model_names(folder)}
     return sorted(names | set(_embedded(role)))
 
 
@@ -72,11 +72,18 @@ def missing_model(role: str, name: str, folders: Sequence[Path]) -> ValueError:
     return ValueError(f"{role}: expected {what}, found {name!r}; put the file into one of: {places}")
 
 
-def inside(folder: Path, name: str) -> Path | None:
-    """`folder/name` if that is a file and the name does not lead out of the folder, else None."""
-    path = Path(os.path.normpath(folder / name))
-    contained = path.is_relative_to(os.path.normpath(folder))
-    return path if contained and path.is_file() else None
+def first_folder(role: str, folders: Sequence[Path]) -> Path:
+    """ValueError where there is none."""
+    if not folders:
+        raise ValueError(f"{role}: expected a folder for models of this role, found none set; add one")
+    return folders[0]
+
+
+def inside(folder: Path, name: str, *, folders: bool = False) -> Path | None:
+    """`folder/name` if that is a file (or, if asked for, a folder below) and the name does not lead out, else None."""
+    path, root = Path(os.path.normpath(folder / name)), Path(os.path.normpath(folder))
+    contained = path.is_relative_to(root)
+    return path if contained and (path.is_file() or (folders and path != root and path.is_dir())) else None
 
 
 def media_files(folders: Iterable[Path], kind: MediaKind) -> list[str]:
@@ -84,6 +91,17 @@ def media_files(folders: Iterable[Path], kind: MediaKind) -> list[str]:
     return sorted(
         {entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir() if _is(entry, kind)}
     )
+
+
+def sequences(folders: Iterable[Path], suffix: str) -> list[str]:
+    """Sorted names of the files that end in `suffix` in `folders`, and of the folders there that hold such files."""
+
+    def fits(entry: Path) -> bool:
+        if entry.is_dir() and not entry.name.startswith("."):
+            return any(path.suffix.lower() == suffix for path in entry.iterdir())
+        return entry.suffix.lower() == suffix
+
+    return sorted({entry.name for folder in folders if folder.is_dir() for entry in folder.iterdir() if fits(entry)})
 
 
 def next_output(
@@ -109,7 +127,8 @@ def next_output(
     return OutputFile(path=target / filename, filename=filename, subfolder=subfolder.replace("\\", "/"), type=type)
 
 
-def _model_names(folder: Path) -> Iterable[str]:
+def model_names(folder: Path) -> Iterable[str]:
+    """Relative names (with `/`) of the model files below a folder; none where there is no such folder."""
     for parent, directories, files in os.walk(folder, followlinks=True):
         directories[:] = [name for name in directories if not name.startswith(".")]  # .git, download caches
         for name in files:
@@ -119,7 +138,7 @@ def _model_names(folder: Path) -> Iterable[str]:
 
 def _embedded(role: str) -> dict[str, Path]:
     """Files of the package itself: `assets/<role>/`, and for whole checkpoints also `assets/`."""
-    found = {name: ASSETS / role / name for name in _model_names(ASSETS / role)}
+    found = {name: ASSETS / role / name for name in model_names(ASSETS / role)}
     if role == "checkpoints" and ASSETS.is_dir():
         found |= {path.name: path for path in ASSETS.iterdir() if path.suffix in MODEL_SUFFIXES}
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .defaults import HQ_GUIDANCE, HQ_STEPS, STEPS, default_guidance
 from .multimodal import Guidance, GuidanceAt, GuidanceBySigma, Predictions, guide
+from .nag import Nag
 from .passes import Blocks, Pass, PassName
 from .plan import plan_passes
 from .text_rules import Apg, Cfg, CfgStar, MomentumApg, TextRule
@@ -20,6 +21,7 @@ __all__ = [
     "GuidanceAt",
     "GuidanceBySigma",
     "MomentumApg",
+    "Nag",
     "Pass",
     "PassName",
     "Predictions",

@@ -95,6 +95,13 @@ class GuidanceBySigma:
     def sets(self) -> tuple[Guidance, ...]:
         return tuple(self.upper.values())
 
+    @classmethod
+    def split(cls, sigma: float, *, high: GuidanceAt, low: GuidanceAt) -> GuidanceBySigma:
+        """`low` at `sigma` and below, `high` above it; both may have ranges of their own."""
+        below = {bound: low.at(bound) for bound in (*_bounds(low), sigma) if bound <= sigma}
+        above = {bound: high.at(bound) for bound in (*_bounds(high), max(sigma, 1.0)) if bound > sigma}
+        return cls(below | above)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Predictions:
@@ -133,6 +140,10 @@ def _terms(predictions: Predictions, guidance: Guidance, running: Tensor | None)
     if guidance.wants("isolated") and predictions.isolated is not None:
         terms.append((guidance.modality - 1.0) * (c - predictions.isolated.float()))
     return terms, running
+
+
+def _bounds(guidance: GuidanceAt) -> tuple[float, ...]:
+    return tuple(guidance.upper) if isinstance(guidance, GuidanceBySigma) else ()
 
 
 def _as_float32(value: float) -> float:

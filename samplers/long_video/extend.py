@@ -7,7 +7,7 @@ cross-fade. Sound goes on as in a retake: its first tokens are given, so that it
 # F latent frames of the clip, T its audio latent frames
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -57,16 +57,21 @@ class LongClip:
 
     def sample(self, segments: Sequence[Segment], sample: SegmentSampler) -> Streams[Tensor]:
         """The latents of the whole clip, by one call of `sample` a segment."""
+        *_, whole = self.grown(segments, sample)
+        return whole
+
+    def grown(self, segments: Sequence[Segment], sample: SegmentSampler) -> Iterator[Streams[Tensor]]:
+        """The latents so far, after each call of `sample`."""
         result = reference = self.beginning
         for segment in segments:
             made = sample(segment, self._slices(segment), self._items(segment, result))
             if result is None or reference is None:
                 result = reference = made
-                continue
-            steady = self._steadied(made, reference, segment)
-            result = Streams(video=_joined_video(result, steady, segment), audio=_joined_audio(result, steady, segment))
-        assert result is not None, "a plan has at least one segment"
-        return result
+            else:
+                steady = self._steadied(made, reference, segment)
+                video, audio = _joined_video(result, steady, segment), _joined_audio(result, steady, segment)
+                result = Streams(video=video, audio=audio)
+            yield result
 
     def _slices(self, segment: Segment) -> Streams[Tensor]:
         bounds = Streams(video=segment.video, audio=segment.audio)

@@ -232,6 +232,13 @@ def _images(loop: Loop, index: int, frames: int) -> dict[int, Tensor]:
                 f"looping: image at frame {frame}: beside guides, expected no frame of 1, 9, 17, …; move it by one"
             )
         place = tile_of_image(frame, loop, pixel_frames(frames))
-        if place is not None and place.tile == index:
-            found[place.frame] = image
+        if place is not None and _within(place, loop).tile == index:
+            found[_within(place, loop).frame] = image
     return dict(sorted(found.items()))
+
+
+def _within(place: TileFrame, loop: Loop) -> TileFrame:
+    """The node pack leaves some frames of an overlap to the tile before, beyond its end: here the next one has them."""
+    if place.frame < pixel_frames(loop.tile // SCALE.time):
+        return place
+    return TileFrame(place.tile + 1, place.frame - (loop.tile - loop.overlap))

@@ -16,15 +16,17 @@ from ..streams import Streams
 
 @dataclass(frozen=True, kw_only=True)
 class StepReport:
-    """What a callback sees after a step: its index of `total`, its sigma, the predicted clean latents."""
+    """What a callback sees after a step: its index of `total`, its sigma, the predicted clean latents, where it led."""
 
     index: int
     total: int
     sigma: float
     x0: Streams[Tensor]
+    latents: Streams[Tensor]
 
 
-StepCallback = Callable[[StepReport], None]
+StepCallback = Callable[[StepReport], "Streams[Tensor] | None"]
+"""Called after each step; the latents that it returns, if any, are those that the run goes on with."""
 # (latents, prediction at sigma, sigma, next sigma) -> latents at the next sigma; the sigmas are numbers on the CPU
 Advance = Callable[[Streams[Tensor], Denoised, Tensor, Tensor], Streams[Tensor]]
 
@@ -43,17 +45,24 @@ def run_steps(
         denoised = denoise(latents, sigma, index)
         refuse_non_finite(denoised, index, total)
         latents = advance(latents, denoised, sigma, next_sigma)
-        report(callback, index, total, sigma, denoised)
+        latents = report(callback, index, total, sigma, denoised, latents)
     return latents
 
 
-def report(callback: StepCallback | None, index: int, total: int, sigma: Tensor, denoised: Denoised) -> None:
-    if callback is not None:
-        callback(StepReport(index=index, total=total, sigma=float(sigma), x0=denoised.x0))
+def report(
+    callback: StepCallback | None, index: int, total: int, sigma: Tensor, denoised: Denoised, latents: Streams[Tensor]
+) -> Streams[Tensor]:
+    """Tells the callback of a step; the latents to go on with."""
+    if callback is None:
+        return latents
+    changed = callback(StepReport(index=index, total=total, sigma=float(sigma), x0=denoised.x0, latents=latents))
+    return latents if changed is None else changed
 
 
 def refuse_non_finite(denoised: Denoised, index: int, total: int) -> None:
-    for name, tensor in (("video", denoised.x0.video), ("audio", denoised.x0.audio)):
+    """FloatingPointError, naming the step, for NaN or infinity in what a step is made from."""
+    predictions = [denoised.x0] if denoised.unconditioned is None else [denoised.x0, denoised.unconditioned]
+    for name, tensor in ((name, tensor) for streams in predictions for name, tensor in vars(streams).items()):
         if tensor is not None and not bool(torch.isfinite(tensor).all()):
             raise FloatingPointError(
                 f"step {index + 1} of {total}: the network gave NaN or infinity in the {name} latent; "

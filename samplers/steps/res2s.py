@@ -96,12 +96,12 @@ def sample_res2s(
     rule = _Rule(denoise=denoise, noise=noise, states=states, options=options, total=total)
     for index, (sigma, next_sigma) in enumerate(pairwise(values)):
         latents, denoised = rule.step(latents, sigma, next_sigma, index)
-        report(callback, index, total, sigma, denoised)
+        latents = report(callback, index, total, sigma, denoised, latents)
     if total > full:
         denoised = denoise(latents, values[-1], full)
         refuse_non_finite(denoised, full, total)
         latents = arrived(latents, denoised)
-        report(callback, full, total, values[-1], denoised)
+        latents = report(callback, full, total, values[-1], denoised, latents)
     return latents
 
 

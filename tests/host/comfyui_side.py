@@ -37,10 +37,10 @@ def load_package(name: str) -> None:
     importlib.import_module(f"{name}.nodes.host").__dict__["in_comfyui"] = True
 
 
-def load_toys(package: str) -> ModuleType:
+def load_toys(package: str, name: str = "toy_nodes") -> ModuleType:
     """The toy nodes, fresh, made against the side of the seam that `package` (a copy of ours) stands on."""
-    source = Path(__file__).with_name("toy_nodes.py")
-    module = ModuleType(f"toy_nodes_of_{package}")
+    source = Path(__file__).with_name(f"{name}.py")
+    module = ModuleType(f"{name}_of_{package}")
     code = source.read_text(encoding="utf-8").replace("from openltx.", f"from {package}.")
     exec(compile(code, source, "exec"), module.__dict__)
     return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.util
 import json
 import threading
@@ -18,7 +19,7 @@ from openltx.nodes.host.standalone.errors import NodeError, WorkflowError
 from openltx.nodes.host.standalone.executor import Cache, run
 from openltx.nodes.host.standalone.runtime import Interrupted, Observer
 from openltx.nodes.host.standalone.schema import registry_of
-from openltx.nodes.host.standalone.settings import Settings
+from openltx.nodes.host.standalone.settings import Settings, model_folders_below
 
 Prompt = dict[str, Any]
 
@@ -51,6 +52,7 @@ class StandaloneHost:
 
     folder: Path
     name: str = "standalone"
+    package: str = "openltx"
 
     def __post_init__(self) -> None:
         toys = comfyui_side.load_toys("openltx")
@@ -62,10 +64,19 @@ class StandaloneHost:
     def output_folder(self) -> Path:
         return self.folder / "output"
 
+    @property
+    def models_folder(self) -> Path:
+        return self.folder / "models"
+
+    def add(self, nodes: list[type[Any]]) -> None:
+        """Node classes beside the toys."""
+        self.nodes = [*self.nodes, *nodes]
+
     def run(self, prompt: Prompt) -> Outcome:
         self.halt.clear()
         self.log.clear()
-        settings = Settings(output_folder=self.output_folder, temp_folder=self.folder / "temp")
+        models = model_folders_below(self.models_folder)
+        settings = Settings(output_folder=self.output_folder, temp_folder=self.folder / "temp", model_folders=models)
         options: dict[str, Any] = {"settings": settings, "observer": Observer(), "keep": self.cache, "stop": self.halt}
         try:
             results = run(prompt, registry_of(self.nodes), **options)
@@ -85,8 +96,10 @@ class ComfyUIHost:
     """ComfyUI's executor in this process, without its server."""
 
     name = "comfyui"
+    package = "openltx_in_comfyui"
 
     def __init__(self, base: Path) -> None:
+        self.models_folder = base / "models"
         toys = comfyui_side.load_toys("openltx_in_comfyui")
         self.log: list[str] = toys.LOG
         self.nodes: list[type[Any]] = toys.NODES
@@ -100,6 +113,9 @@ class ComfyUIHost:
             return Outcome("refused", error)
         ended, error, ui = self.executor.run(prompt, outputs)
         return Outcome(ended, error, _plain(ui))
+
+    def add(self, nodes: list[type[Any]]) -> None:
+        self.executor.register(nodes)
 
     def stop(self) -> None:
         self.executor.stop()
@@ -136,6 +152,14 @@ def host(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StandaloneH
         yield StandaloneHost(tmp_path)
     else:
         yield ComfyUIHost(request.getfixturevalue("comfyui_base"))
+
+
+@pytest.fixture
+def parts_host(host: StandaloneHost | ComfyUIHost) -> StandaloneHost | ComfyUIHost:
+    """A host with our own nodes and the toy that makes parts."""
+    ours = importlib.import_module(f"{host.package}.nodes.registry").NODES
+    host.add([*ours, *comfyui_side.load_toys(host.package, "toy_parts").NODES])
+    return host
 
 
 @pytest.fixture

@@ -40,10 +40,41 @@ def test_models_are_listed_and_found(side: tuple[Any, Path], model: Path) -> Non
     assert api.model_path("loras", "sub/style.safetensors").samefile(model)
 
 
+def test_sequences_are_listed_and_found(side: tuple[Any, Path]) -> None:
+    api, base = side
+    for name in ("shot/frame_00000.exr", "still.exr", "notes/a.txt"):
+        (base / "input" / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / "input" / name).touch()
+    assert list(api.input_sequences(".exr")) == ["shot", "still.exr"]
+    assert api.input_sequence("shot").samefile(base / "input" / "shot")
+    assert api.input_sequence("still.exr").samefile(base / "input" / "still.exr")
+    for name in ("none", "../input/none", "still.exr/shot"):
+        with pytest.raises(ValueError, match="input: expected a file or a folder in"):
+            api.input_sequence(name)
+
+
 @pytest.mark.parametrize("name", ["sub/style.pt", "sub/none.safetensors", "../loras/../../secret.safetensors"])
 def test_missing_models(side: tuple[Any, Path], model: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"loras: expected .* found .*; put the file into one of: .*loras"):
         side[0].model_path("loras", name)
+
+
+@pytest.mark.parametrize("name", ["../../secret", "x/../../../secret", "./.././../secret", "../input/../../secret"])
+def test_names_that_lead_out_are_refused_whatever_lies_there(side: tuple[Any, Path], name: str) -> None:
+    api, folder = side
+    (folder / "models" / "vae").mkdir(parents=True, exist_ok=True)
+    secrets = [place / f"secret{suffix}" for place in (folder, folder.parent) for suffix in (".safetensors", ".png")]
+    for secret in secrets:
+        secret.touch()
+    try:
+        with pytest.raises(ValueError, match="vae: expected .* found .*; put the file into one of"):
+            api.model_path("vae", f"{name}.safetensors")
+        for where in ("", " [output]", " [temp]"):
+            with pytest.raises(ValueError, match="input file: expected a file in"):
+                api.input_file(f"{name}.png{where}")
+    finally:
+        for secret in secrets:
+            secret.unlink()
 
 
 def test_unknown_role(side: tuple[Any, Path]) -> None:
@@ -101,3 +132,10 @@ def test_warnings_reach_the_user(
 ) -> None:
     side[0].warn_user("slow disk")
     assert "slow disk" in capsys.readouterr().err + caplog.text
+
+
+def test_new_models_go_into_the_first_folder(side: tuple[Any, Path]) -> None:
+    api, folder = side
+    assert api.model_folder("loras") == folder / "models" / "loras"
+    with pytest.raises(ValueError, match="model role: expected one of"):
+        api.model_folder("lora")

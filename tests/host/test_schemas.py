@@ -43,7 +43,7 @@ def test_toy_nodes(both_hosts: Any) -> None:
 def test_our_nodes(comfyui_base: Path, our_nodes: list[type[Any]]) -> None:
     theirs = importlib.import_module("openltx_in_comfyui.nodes.registry").NODES
     folders = model_folders_below(comfyui_base / "models")  # both list the same files, whatever other tests put there
-    with use(Settings(model_folders=folders)):
+    with use(Settings(model_folders=folders, input_folder=comfyui_base / "input")):
         _assert_equal(our_nodes, theirs)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from openltx.api import load_workflow
+from openltx.media.av_reader import read_tags
 from openltx.nodes.registry import NODES
 
 SMALL = {"4": {"width": 64, "height": 64, "frames": 17}, "5": {"steps": 3}, "6": {"noise_seed": 4}}
@@ -24,15 +27,18 @@ def test_the_same_frames_and_samples_in_both_hosts(both_hosts: tuple[Any, Any], 
     comfyui.executor.register(
         importlib.import_module("openltx_in_comfyui.nodes.host.comfyui").comfyui_extension().nodes
     )
-    digests = []
+    digests, steps = [], []
     for host, package in ((standalone, "openltx"), (comfyui, "openltx_in_comfyui")):
         seen: dict[str, str] = {}
         _listen(importlib.import_module(f"{package}.nodes.save"), seen, monkeypatch)
         outcome = host.run(prompt)
         assert outcome.ended == "success", outcome.error
         digests.append(seen)
+        steps.append(_steps(host.output_folder))
     assert set(digests[0]) == {"frames", "waveform"}
     assert digests[0] == digests[1]
+    assert [step["step"] for step in steps[0]] == ["sample", "decode video", "decode audio"]
+    assert steps[0] == steps[1]
 
 
 def _listen(save: Any, seen: dict[str, str], monkeypatch: Any) -> None:
@@ -46,6 +52,12 @@ def _listen(save: Any, seen: dict[str, str], monkeypatch: Any) -> None:
         return write(path, chunks, waveform=waveform, **options)
 
     monkeypatch.setattr(save, "write_av", listening)
+
+
+def _steps(folder: Path) -> Any:
+    """What the newest saved file says of its making."""
+    newest = max(folder.rglob("*.mp4"), key=lambda path: path.stat().st_mtime_ns)
+    return json.loads(read_tags(newest)["openltx"])["steps"]
 
 
 def _digest(tensor: torch.Tensor) -> str:

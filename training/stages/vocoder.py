@@ -30,7 +30,7 @@ class VocoderTask:
     """Without the clamp: what lies beyond it would have no gradient and never come back."""
 
     name = "vocoder"
-    rates = Rates(muon=0.02, adam=2e-3, decay=0.1, betas=(0.8, 0.99))
+    rates = Rates(muon=0.003, adam=5e-4, decay=0.1, betas=(0.8, 0.99))  # muon at 0.02 diverges after a minute
     hold = 0.4
 
     def __init__(self, sizes: Sizes, store: Store, *, batch: int = 4, segment: int = SEGMENT) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ....model_loaders.parts import Lazy, TextPart
 from ....model_loaders.text_conditioning import ConditioningCache
 from ....model_loaders.text_encoder import TextEncoder
-from ...contexts import GENERATION
+from ...generations import GENERATION
 
 Tokens = dict[str, list[list[tuple[Any, ...]]]]
 KEY = "gemma"

@@ -40,6 +40,11 @@ class NativeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI i
         """ValueError for tiles, which our own samplers cut."""
         if self.own.tiles != TilePlan():
             raise ValueError("guider: expected one without tiles, found some; use Sample Stage (LTX), which cuts them")
+        if self.own.nag.present():
+            raise ValueError(
+                "guider: expected one without a negative prompt inside the attention (NAG), found one; use Sample "
+                "Stage (LTX), which computes it"
+            )
         idle = [name for name in IDLE if self.model_options.get(name)]
         if idle:
             warn_user(f"guider: patches of the model without effect beside our guidance: {', '.join(idle)}")

@@ -24,7 +24,8 @@ from ....model_loaders.transformer import is_quantised, load_transformer
 from ....networks.operations import torch_operations
 from ....networks.transformer import Transformer
 from ....samplers.shapes import pixel_frames
-from ...contexts import GENERATION, UNPROCESSED, split_contexts
+from ...contexts import UNPROCESSED, split_contexts
+from ...generations import GENERATION
 from ...predictor import activation_bytes
 from .conditions import VOICE, conditions_of
 from .latents import LatentFormat

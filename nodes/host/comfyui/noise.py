@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import Any
 
 import torch
@@ -19,18 +19,19 @@ from .conditions import streams_of
 APPENDED_SEED = 0x5DEECE66D  # added to the seed, for tokens that ComfyUI's noise knows nothing of
 
 
-@dataclass(frozen=True)
+@dataclass
 class NoiseObject:
     """An object with `seed` and `generate_noise(latent)`. The grid has its numbers; appended tokens have their own."""
 
-    noise: Any
+    noise: InitVar[Any]
+    seed: int
+    kind: str  # for the run manifest
 
-    @property
-    def seed(self) -> int:
-        return int(self.noise.seed)
+    def __post_init__(self, noise: Any) -> None:
+        self._noise = noise
 
     def start(self, states: Streams[StreamState]) -> Streams[Tensor]:
-        drawn = self.noise.generate_noise({"samples": joined(states.map(_empty))})
+        drawn = self._noise.generate_noise({"samples": joined(states.map(_empty))})
         members = drawn.unbind() if getattr(drawn, "is_nested", False) else [drawn]
         extra = noise_source(self.seed + APPENDED_SEED)
 
@@ -44,7 +45,7 @@ class NoiseObject:
         return streams_of(members).map(tokens, states)
 
     def generate_noise(self, latent: Latent) -> Any:
-        return self.noise.generate_noise(latent)
+        return self._noise.generate_noise(latent)
 
     def steps(self) -> Draw:
         return step_noise(self.seed)
@@ -69,4 +70,4 @@ def own_noise(noise: Any, name: str) -> NoiseSource:
         return source
     if not hasattr(noise, "generate_noise") or not hasattr(noise, "seed"):
         raise ValueError(f"{name}: expected NOISE, found {type(noise).__name__}; connect RandomNoise or Noise (LTX)")
-    return NoiseObject(noise)
+    return NoiseObject(noise, seed=int(noise.seed), kind=type(noise).__name__)

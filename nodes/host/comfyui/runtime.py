@@ -30,9 +30,12 @@ __all__ = [
     "compute_device",
     "input_file",
     "input_files",
+    "input_sequence",
+    "input_sequences",
     "io",
     "metadata_wanted",
     "model_files",
+    "model_folder",
     "model_path",
     "output_file",
     "progress",
@@ -118,6 +121,21 @@ def input_files(kind: MediaKind) -> list[str]:
     return files.media_files([Path(folder_paths.get_input_directory()), files.SAMPLE_INPUTS], kind)
 
 
+def input_sequences(suffix: str) -> list[str]:
+    """Names of stills and of folders with numbered ones, as options of a combo."""
+    return files.sequences([Path(folder_paths.get_input_directory())], suffix)
+
+
+def input_sequence(name: str) -> Path:
+    """As `input_file`, for a file or a folder with files. Raises ValueError if there is neither."""
+    bare, annotated = folder_paths.annotated_filepath(name)
+    folder = Path(annotated or folder_paths.get_input_directory())
+    found = files.inside(folder, bare, folders=True)
+    if found is None:
+        raise ValueError(f"input: expected a file or a folder in {folder}, found {name!r}")
+    return found
+
+
 def model_files(role: str, *, before: Sequence[str] = ()) -> list[str]:
     """Options of a combo: those of `before`, then names from ComfyUI's folders of this role and the embedded models."""
     return [*before, *files.list_models(role, _model_folders(role))]
@@ -130,6 +148,11 @@ def model_path(role: str, name: str) -> Path:
     if found is None:
         raise files.missing_model(role, name, folders)
     return found
+
+
+def model_folder(role: str) -> Path:
+    """Where new models of a role go: ComfyUI's first folder for it. Raises ValueError for a role without one."""
+    return files.first_folder(role, _model_folders(role))
 
 
 def _model_folders(role: str) -> Sequence[Path]:

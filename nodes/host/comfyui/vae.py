@@ -96,6 +96,7 @@ class NativeVAE(comfy.sd.VAE):  # type: ignore[misc]  # ComfyUI is absent when t
     def __init__(self, build: Callable[[], nn.Module], dtype: torch.dtype) -> None:
         manager = comfy.model_management
         self._build, self.vae_dtype = build, dtype
+        self.own: VideoPart | AudioPart | None = None
         self.device, self.output_device = manager.vae_device(), manager.intermediate_device()
         self.working_dtypes = [dtype]
         self.size = self.extra_1d_channel = None
@@ -228,6 +229,12 @@ def own_vae(vae: Any, name: str) -> VideoPart | AudioPart:
         kind = "an audio" if wanted is NativeAudioVAE else "a video"
         found = {NativeAudioVAE: "an audio VAE", NativeVideoVAE: "a video VAE"}.get(type(vae), "ComfyUI's own VAE")
         raise ValueError(f"{name}: expected {kind} VAE from Load LTX Model or Load VAEs (LTX), found {found}")
+    if vae.own is None:  # one for all: what is fitted to a VAE (previews) is kept by these objects
+        vae.own = _own_part(vae)
+    return vae.own
+
+
+def _own_part(vae: Any) -> VideoPart | AudioPart:
     part = vae.part
     if isinstance(part, AudioPart):
         return replace(

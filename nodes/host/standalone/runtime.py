@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -162,6 +162,22 @@ def input_files(kind: MediaKind) -> list[str]:
     return InputOptions(files.media_files([folder, files.SAMPLE_INPUTS], kind), [folder])
 
 
+def input_sequences(suffix: str) -> list[str]:
+    """Names of stills and of folders with numbered ones; a value may also be anything that `input_sequence` finds."""
+    folder = current().input_folder
+    return SequenceOptions(files.sequences([folder], suffix), [folder])
+
+
+def input_sequence(name: str) -> Path:
+    """As `input_file`, for a file or a folder with files. Raises ValueError if there is neither."""
+    folder, bare = _annotated(name)
+    plain = Path(bare)
+    found = files.inside(folder, bare, folders=True) or (plain if plain.exists() else None)
+    if found is None:
+        raise ValueError(f"input: expected a file or a folder in {folder} or a path, found {name!r}")
+    return found
+
+
 def model_files(role: str, *, before: Sequence[str] = ()) -> list[str]:
     """Options of a combo: those of `before`, then names of models; a value may also be the plain path of a file."""
     folders = _model_folders(role)
@@ -175,6 +191,11 @@ def model_path(role: str, name: str) -> Path:
     if found is None:
         raise files.missing_model(role, name, folders)
     return found
+
+
+def model_folder(role: str) -> Path:
+    """Where new models of a role go. Raises ValueError for a role without a folder."""
+    return files.first_folder(role, _model_folders(role))
 
 
 class FileOptions(list[str]):
@@ -196,7 +217,14 @@ class InputOptions(FileOptions):
     """A combo's input names. Contains whatever `input_file` finds, for the same reason."""
 
     def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or (isinstance(name, str) and _is_input(name))
+        return super().__contains__(name) or (isinstance(name, str) and _is_found(input_file, name))
+
+
+class SequenceOptions(FileOptions):
+    """A combo's stills and sequences. Contains whatever `input_sequence` finds."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and _is_found(input_sequence, name))
 
 
 @contextmanager
@@ -239,9 +267,9 @@ def _annotated(name: str) -> tuple[Path, str]:
     return settings.input_folder, name
 
 
-def _is_input(name: str) -> bool:
+def _is_found(find: Callable[[str], Path], name: str) -> bool:
     try:
-        input_file(name)
+        find(name)
     except ValueError:
         return False
     return True

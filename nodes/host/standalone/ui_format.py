@@ -46,7 +46,7 @@ def ui_workflow(prompt: Prompt, registry: Registry, *, name: str) -> dict[str, A
     """
     slots = {node_id: _slots(entry, registry) for node_id, entry in prompt.items()}
     wires = _wires(prompt, slots, registry)
-    places = _places(prompt, slots)
+    places = _places(prompt, slots, registry)
     return {
         "id": str(uuid.uuid5(NAMESPACE, name)),
         "revision": 0,
@@ -163,7 +163,7 @@ def _height(entry: Mapping[str, Any], slots: list[Slot], outputs: int) -> int:
     return HEADER + SLOT_HEIGHT * (max(len(_sockets(entry, slots)), outputs) + widgets)
 
 
-def _places(prompt: Prompt, slots: Mapping[str, list[Slot]]) -> dict[str, tuple[int, int]]:
+def _places(prompt: Prompt, slots: Mapping[str, list[Slot]], registry: Registry) -> dict[str, tuple[int, int]]:
     """Left to right by depth, top to bottom in the order of the file."""
     depths: dict[str, int] = {}
 
@@ -178,5 +178,6 @@ def _places(prompt: Prompt, slots: Mapping[str, list[Slot]]) -> dict[str, tuple[
     for node_id, entry in prompt.items():
         column = depth(node_id)
         places[node_id] = (MARGIN + COLUMN * column, MARGIN + filled[column])
-        filled[column] += _height(entry, slots[node_id], outputs=4) + GAP
+        outputs = len(schema_of(registry[entry["class_type"]]).outputs)
+        filled[column] += _height(entry, slots[node_id], outputs) + GAP
     return places
