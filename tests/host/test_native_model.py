@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -223,3 +224,38 @@ def test_a_model_that_fits_in_part_gives_the_same(graphs: Any, side: Any, lora: 
     assert min(offloaded) > 30
     for one, other in zip(part["samples"].unbind(), whole["samples"].unbind(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.fixture(scope="module")
+def quantised(comfyui_base: Path) -> Iterator[str]:
+    """The embedded model with the blocks' matrices in scaled fp8."""
+    from openltx.model_loaders.checkpoint import open_checkpoint
+    from openltx.model_loaders.quantisation.quantise import quantise_fp8_scaled
+
+    source = HERE.parents[1] / "assets" / "openltx-tiny-2.3.safetensors"
+    tensors = load_file(source)
+    for name in [name for name in tensors if "transformer_blocks" in name and name.endswith(".weight")]:
+        if "model.diffusion_model.transformer_blocks" in name and tensors[name].ndim == 2:
+            parts = quantise_fp8_scaled(tensors.pop(name).float())
+            tensors |= {f"{name.removesuffix('weight')}{part}": value for part, value in parts.items()}
+    file = comfyui_base / "models" / "checkpoints" / "tiny-fp8.safetensors"
+    file.parent.mkdir(exist_ok=True)
+    save_file(tensors, file, open_checkpoint(source).metadata)
+    yield file.name
+    file.unlink()
+
+
+def test_quantised_weights(graphs: Any, side: Any, quantised: str, lora: str) -> None:
+    """They stay as stored, in both samplers; our LoRA node fits them, ComfyUI's is refused."""
+    graph = side.stage()
+    graph["load"]["inputs"]["checkpoint"] = quantised
+    ours, theirs = (graphs.run({**graph, **sampler}, ("out", 0)) for sampler in ({"out": side.ours()}, side.cores()))
+    assert_close(theirs, ours)
+    assert differs(ours, graphs.run({**side.stage(), "out": side.ours()}, ("out", 0)))
+    factors = dict.fromkeys(("video", "audio", "audio_to_video", "video_to_audio"), 1.0)
+    mine = side.node("OpenLTXLoadLora", model=["load", 0], lora=lora, strength=0.7, blocks="", **factors)
+    assert differs(graphs.run({**graph, "lora": mine, "out": side.ours(model="lora")}, ("out", 0)), ours)
+    graph["lora"] = side.node("LoraLoaderModelOnly", model=["load", 0], lora_name=lora, strength_model=0.7)
+    for sampler in ({"out": side.ours(model="lora")}, side.cores(model="lora")):
+        text = graphs.run({**graph, **sampler}, ("out", 0), expect="failed")
+        assert "expected no patches on quantised weights, found 2 patched layers; use Load LoRA (LTX)" in text

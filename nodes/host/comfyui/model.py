@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ....model_loaders.checkpoint import open_checkpoint
 from ....model_loaders.lora.network import apply_loras
+from ....model_loaders.operations import StoredLinear
 from ....model_loaders.parts import AUDIO_BINS, DiffusionModel, Lazy, refuse_mixed
 from ....model_loaders.text_encoder import load_connectors
 from ....model_loaders.transformer import is_quantised, load_transformer
@@ -29,7 +30,7 @@ from ...generations import GENERATION
 from ...predictor import activation_bytes
 from .conditions import VOICE, conditions_of
 from .latents import LatentFormat
-from .lora import add_loras
+from .lora import PREFIX, add_loras
 from .network import CONDITIONS, HostTransformer
 from .runtime import warn_user
 
@@ -61,6 +62,8 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
 
     def extra_conds(self, **entries: Any) -> dict[str, Any]:
         """Once a run and prompt: the text, and everything else in one value, which ComfyUI hands through."""
+        if self.current_patcher is not None:
+            _refuse_patched_codes(self.current_patcher)
         highest = float(self.model_sampling.timestep(torch.tensor(1.0)))
         if highest != 1.0:
             raise ValueError(
@@ -146,6 +149,7 @@ class PatchedNetwork(Lazy[Transformer]):
         self.patcher = patcher
 
     def on(self, device: torch.device, *, memory: int = 0) -> Transformer:
+        _refuse_patched_codes(self.patcher)
         _tell_of_idle_patches(self.patcher)
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
         network: Transformer = self.patcher.model.diffusion_model
@@ -209,6 +213,18 @@ def _refuse_lost(parent: Any, handle: DiffusionModel) -> None:
         raise ValueError(
             f"{handle.path.name}: expected a model without patches of other nodes, found {len(parent.patches)} patched "
             "weights; put this node before LoRA loaders"
+        )
+
+
+def _refuse_patched_codes(patcher: Any) -> None:
+    """Patches of others are made for plain numbers: on stored codes they would give another network, without a word."""
+    network = patcher.model.diffusion_model
+    stored = {name for name, module in network.named_modules() if isinstance(module, StoredLinear) and module.recipe}
+    patched = {key.removeprefix(PREFIX).rpartition(".")[0] for key in patcher.patches if key.endswith(".weight")}
+    if stored & patched:
+        raise ValueError(
+            f"model: expected no patches on quantised weights, found {len(stored & patched)} patched layers; use Load "
+            "LoRA (LTX), or a file with plain weights"
         )
 
 
