@@ -10,8 +10,9 @@ from torch import Tensor
 
 from ....model_loaders.checkpoint import CheckpointError
 from ....model_loaders.parts import open_video
-from ....samplers.preview import LinearMap, fit_preview, random_latents
+from ....samplers.preview import LinearMap
 from ....samplers.shapes import SCALE
+from ...preview import colours_of
 from .conditions import unpack
 
 
@@ -47,8 +48,8 @@ class LatentFormat(comfy.latent_formats.LatentFormat):  # type: ignore[misc]  # 
         if not self._asked:
             self._asked = True
             try:
-                decoder = open_video(self._path, dtype=torch.float32).decoder.on(torch.device("cpu"))
+                part = open_video(self._path, dtype=torch.float32)
             except CheckpointError:  # a transformer in a file of its own: no preview
                 return None
-            self._colours = fit_preview(decoder.decode, random_latents(self.latent_channels))
+            self._colours = colours_of(part, self.latent_channels)
         return self._colours
