@@ -14,6 +14,7 @@ import torch
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
 from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
 from ..networks.operations import Operations, torch_operations
+from ..networks.text.connector import Connectors
 from ..networks.transformer import Transformer, TransformerConfig
 from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.statistics import PerChannelStatistics
@@ -27,7 +28,7 @@ from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
-from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
+from .text_encoder import TextEncoder, load_connectors, load_text_encoder, refuse_incomplete_text
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
@@ -58,8 +59,11 @@ class Lazy(Generic[Loaded]):
         """Reads the network anew."""
         return self._load
 
-    def on(self, device: torch.device) -> Loaded:
-        """The network on `device`, in the dtype that was chosen for it."""
+    def on(self, device: torch.device, *, memory: int = 0) -> Loaded:
+        """The network on `device`, in the dtype that was chosen for it.
+
+        memory: bytes that the caller will need there besides the weights, for hosts that make room.
+        """
         if self._loaded is None:
             self._loaded = self._load()
         self._loaded.to(device, self.dtype)  # modules and handles move in place
@@ -81,11 +85,14 @@ class Part:
 class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
+    file: where it is read from, of half a model without the other half. connectors: for text features of ComfyUI.
     training: `dev` or `distilled`, None where nobody said. weight_format: as `detection` names it. loras: what
     `transformer` has been changed by; clean: reads it without them.
     """
 
+    file: Checkpoint = field(repr=False)
     transformer: Lazy[Transformer] = field(repr=False)
+    connectors: Lazy[Connectors] = field(repr=False)
     config: TransformerConfig = field(repr=False)
     training: Training | None = None
     weight_format: str = ""
@@ -105,9 +112,10 @@ class DiffusionModel(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart(Part):
-    """Prompt → contexts of the transformer."""
+    """Prompt → contexts of the transformer. load: reads the encoder anew, with the operations of a host."""
 
     encoder: Lazy[TextEncoder] = field(repr=False)
+    load: Callable[..., TextEncoder] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +192,9 @@ def open_model(
     return DiffusionModel(
         generation=generation_of_transformer(file),
         path=file.path,
+        file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
+        connectors=Lazy(partial(load_connectors, file), dtype),
         config=transformer_config(file),
         training=training,
         weight_format=detect_checkpoint(file).weight_format,
@@ -199,7 +209,7 @@ def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtyp
     file = open_checkpoint(checkpoint)
     refuse_incomplete_text(encoder, file)
     load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
-    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype))
+    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load)
 
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:

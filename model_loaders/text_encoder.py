@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..networks.operations import Operations, torch_operations
-from ..networks.text.connector import Connector
+from ..networks.text.connector import Connector, Connectors
 from ..networks.text.features import SeparateProjection, SharedProjection
 from ..networks.text.gemma import GemmaDecoder
 from ..networks.text.gemma3 import Gemma3
@@ -34,7 +34,7 @@ from .text_projection import (
     load_projection,
     source_gemma_version,
 )
-from .tokenizer import PromptTokenizer
+from .tokenizer import MAX_TOKENS, PromptTokenizer
 
 ENCODER_2_5 = "gemma4-12b-ltx-v1"
 LAYERS = "layers."
@@ -118,7 +118,8 @@ def load_text_encoder(
     """The text encoder that belongs to an LTX checkpoint.
 
     encoder_path: a Hugging Face folder (or one above it), a single file, or None when `checkpoint` holds the encoder
-    itself. extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
+    itself. operations: of the decoder and the connectors; the projection, whose weight is read in parts, has torch's.
+    extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
     shared by several encoders or by one that is loaded again; None: one of its own.
     Quantised linear layers keep their weights in stored form and dequantise them in each call, where `operations` are
     torch's; embedding and projection, and everything in a host's layers, become plain.
@@ -130,9 +131,7 @@ def load_text_encoder(
     refuse_other_encoder(encoder, checkpoint)
     tokenizer = encoder.tokenizer()  # before the weights: a missing tokenizer shows at once
     config = decoder_config(encoder)
-    projection = load_projection(
-        files, hidden_size=config.hidden_size, num_states=config.num_states, operations=operations
-    )
+    projection = load_projection(files, hidden_size=config.hidden_size, num_states=config.num_states)
     return TextEncoder(
         generation=generation(checkpoint, files),
         tokenizer=tokenizer,
@@ -143,6 +142,20 @@ def load_text_encoder(
         identity=tuple(_identity(file.path) for file in files),
         cache=ConditioningCache() if cache is None else cache,
     )
+
+
+def load_connectors(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> Connectors:
+    """Both connectors of an LTX file, for features of its text encoder that come without them.
+
+    Contexts have the length of the encoder that the file holds itself, or the published one.
+    Raises CheckpointError for a file without connectors.
+    """
+    video, audio = (load_connector((checkpoint,), modality, operations=operations) for modality in MODALITIES)
+    try:
+        positions = find_encoder(checkpoint.path).tokenizer().max_length
+    except CheckpointError:
+        positions = MAX_TOKENS
+    return Connectors(video, audio, positions=positions)
 
 
 def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operations) -> GemmaDecoder:

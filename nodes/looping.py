@@ -17,7 +17,7 @@ from ..samplers.shapes import SCALE
 from ..samplers.state import StreamState
 from ..samplers.steps import StepCallback, StepReport
 from ..samplers.streams import Streams
-from .conditioning import Conditioning
+from .contexts import Conditioning
 from .generations import generation_of
 from .guide import Guider
 from .host.api import check_interrupted, io
