@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,7 +28,7 @@ from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
-from .text_encoder import TextEncoder, load_connectors, load_text_encoder, refuse_incomplete_text
+from .text_encoder import TextEncoder, check_text, load_connectors, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
@@ -112,10 +112,17 @@ class DiffusionModel(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart(Part):
-    """Prompt → contexts of the transformer. load: reads the encoder anew, with the operations of a host."""
+    """Prompt → contexts of the transformer.
+
+    load: reads the encoder anew, with the operations of a host. layers: names of all parameters. loras: what `encoder`
+    has been changed by; clean: reads it without them.
+    """
 
     encoder: Lazy[TextEncoder] = field(repr=False)
     load: Callable[..., TextEncoder] = field(repr=False)
+    layers: frozenset[str] = field(default=frozenset(), repr=False)
+    loras: tuple[LoraUse, ...] = ()
+    clean: Callable[[], TextEncoder] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,15 +208,28 @@ def open_model(
     )
 
 
-def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype) -> TextPart:
+def open_text(
+    encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype, extra: Sequence[StrPath] = ()
+) -> TextPart:
     """Gemma, projection and connectors: the encoder's file or folder, and the file with the transformer.
+
+    extra: files with the projection or the connectors, where neither of the two has them (repacks, GGUF).
 
     Raises CheckpointError, one line, where they do not belong together or a piece is missing in both.
     """
     file = open_checkpoint(checkpoint)
-    refuse_incomplete_text(encoder, file)
-    load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
-    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load)
+    extra_files = [_of_same_generation(open_checkpoint(path), file) for path in extra]
+    layers = check_text(encoder, file, extra_files)
+    load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=ConditioningCache())
+    return TextPart(
+        generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load, layers=layers
+    )
+
+
+def _of_same_generation(extra: Checkpoint, file: Checkpoint) -> Checkpoint:
+    expected, found = generation_of_transformer(file), detect_checkpoint(extra).generation
+    shared(expected, found, like=file.path.name, what=extra.path.name)
+    return extra
 
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:
