@@ -110,9 +110,7 @@ def test_a_run_in_two_parts_ends_with_the_same_bits(finished: LoraConfig, clips:
 
 def test_a_run_with_other_settings_does_not_go_on(finished: LoraConfig) -> None:
     other = replace(finished, lora=replace(finished.lora, rank=3))
-    with pytest.raises(
-        ValueError, match=r"ball: expected lora.rank = 2 as the run there began, found 3; choose another"
-    ):
+    with pytest.raises(ValueError, match=r"ball: expected lora.rank = 2 as the run there began, found 3; choose"):
         train_lora(other)
 
 
@@ -182,9 +180,7 @@ def test_a_picture_is_a_clip_of_one_frame(clips: Path, tmp_path: Path) -> None:
     own = settings(folder, tmp_path / "run", data={"frames": 1, "audio": False})
     cache, _ = filled(own)
     assert cache.latents(0).video.shape == (1, 32, 1, 2, 2)
-    with pytest.raises(
-        ValueError, match=r"a.png: expected sound, found a silent clip; leave it out, or set data.audio"
-    ):
+    with pytest.raises(ValueError, match=r"a.png: expected sound, found a silent clip; leave it out, or set"):
         filled(settings(folder, tmp_path / "other", data={"frames": 1}))
 
 
@@ -192,7 +188,7 @@ def test_a_picture_is_a_clip_of_one_frame(clips: Path, tmp_path: Path) -> None:
     ("spoil", "line"),
     [
         (lambda folder: (folder / "1.txt").unlink(), r"1.mp4: expected a caption in 1.txt"),
-        (lambda folder: (folder / "0.mp4").write_bytes(b"no video"), r"0.mp4: expected a media file that can be read"),
+        (lambda folder: (folder / "0.mp4").write_bytes(b"no video"), r"0.mp4: expected a media file that can"),
         (
             lambda folder: shutil.copy(folder / "references" / "0.mp4", folder / "0.mp4"),
             r"0.mp4: expected sound, found",
