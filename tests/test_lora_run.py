@@ -150,15 +150,15 @@ def test_latents_are_as_long_and_large_as_the_settings_say(clips: Path, tmp_path
     own = settings(
         clips,
         tmp_path / "run",
-        data={"references": "references"},
-        lora={"strategy": "v2v", "reference_downscale": 2},
+        data={"references": "references", "frames": 17},
+        lora={"strategy": "v2v", "reference_downscale": 2, "reference_temporal": 2},
     )
     cache, _ = filled(own)
     latents = cache.latents(0)
     assert latents.audio is not None
     assert latents.reference is not None
-    assert latents.video.shape == (1, 32, 2, 2, 2)
-    assert latents.audio.shape == (1, 2, 9, 16)
+    assert latents.video.shape == (1, 32, 3, 2, 2)
+    assert latents.audio.shape == (1, 2, 18, 16)
     assert latents.reference.shape == (1, 32, 2, 1, 1)
     contexts = cache.contexts(cache.clips[0][1])
     assert contexts.video is not None
@@ -215,6 +215,9 @@ def test_targets_and_files_are_checked_before_anything_is_encoded(clips: Path, t
     with pytest.raises(ValueError, match=r"training.device: 'nowhere' cannot be used here"):
         train_lora(settings(clips, tmp_path / "b", training={"device": "nowhere"}))
     assert not (tmp_path / "a").exists()
+    sound = settings(clips, tmp_path / "c", data={"audio": False}, lora={"targets": ["audio_attn1.to_q"]})
+    with pytest.raises(ValueError, match=r"lora.targets: expected layers of the video with data.audio = false, found"):
+        train_lora(sound)
 
 
 def test_parts_of_two_generations_are_refused(clips: Path, tmp_path: Path) -> None:
@@ -229,13 +232,19 @@ def test_parts_of_two_generations_are_refused(clips: Path, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("strategy", ["i2v", "v2v"])
 def test_the_other_strategies_train_and_show_samples(strategy: str, clips: Path, tmp_path: Path) -> None:
-    sections: dict[str, dict[str, Any]] = {"lora": {"strategy": strategy}, "training": {"steps": 2}}
+    """In bfloat16, as real checkpoints are trained."""
+    sections: dict[str, dict[str, Any]] = {
+        "lora": {"strategy": strategy},
+        "training": {"steps": 2, "precision": "bfloat16"},
+    }
     sections["samples"] = {"every": 2, "steps": 2, "count": 1, "schedule": "even"}
     if strategy == "v2v":
         sections["data"] = {"references": "references", "audio": False}
     trained = train_lora(settings(clips, tmp_path / strategy, **sections))
     assert (trained.path.parent / "samples" / "step_000002_1.mp4").is_file()
     assert set(trained.after) == ({"video"} if strategy == "v2v" else {"video", "audio"})
+    names = {name.split(".")[3] for name in load_file(trained.path)}
+    assert names == ({"attn1"} if strategy == "v2v" else {"attn1", "audio_attn1"})
 
 
 CONFIG = """output = "ball"

@@ -88,7 +88,8 @@ def task_of(settings: LoraConfig, folder: Path, generation: str = "2.3") -> Lora
     network = network_of(generation)
     cache = toy_cache(folder, network, reference=settings.lora.strategy == "v2v")
     lora = settings.lora
-    adapters = add_adapters(network, lora.targets, rank=lora.rank, scale=lora.scale, seed=settings.training.seed)
+    names = matching_layers(network, lora.targets)
+    adapters = add_adapters(network, names, rank=lora.rank, scale=lora.scale, seed=settings.training.seed)
     if settings.training.checkpointing:
         checkpoint_blocks(network.transformer_blocks)
     return LoraTask(settings, network, adapters, cache)
@@ -142,14 +143,14 @@ def test_a_fresh_adapter_changes_nothing_and_learns_alone(generation: str, tmp_p
 
 def test_base_weights_keep_their_dtype_and_adapters_are_float32(tmp_path: Path) -> None:
     network = network_of("2.3", torch.bfloat16)
-    adapters = add_adapters(network, ATTENTION, rank=2, scale=1.0, seed=0)
+    adapters = add_adapters(network, matching_layers(network, ATTENTION), rank=2, scale=1.0, seed=0)
     layer = next(iter(adapters.layers.values()))
     assert layer.base.weight.dtype == torch.bfloat16
     assert {parameter.dtype for parameter in adapters.parameters()} == {torch.float32}
     video, _ = network(*a_call(network))
     assert video is not None
     assert video.dtype == torch.bfloat16
-    video.float().square().sum().backward()  # type: ignore[no-untyped-call]
+    video.float().square().sum().backward()
     assert all(parameter.grad is None or parameter.grad.dtype == torch.float32 for parameter in adapters.parameters())
 
 
@@ -388,6 +389,7 @@ def test_the_layout_is_the_published_one(tmp_path: Path) -> None:
         ),
         ({"data": {"width": 100}}, r"data.width: expected a multiple of 32, found 100; use 96"),
         ({"data": {"frames": 24}}, r"data.frames: expected 8k\+1 \(1, 9, 17 …\), found 24; use 25"),
+        ({"data": {"folder": ""}}, r"data.folder: expected a path as a text, found ''"),
         ({"data": {"fps": 0}}, r"data.fps: expected more than 0"),
         ({"lora": {"rank": 0}}, r"lora.rank: expected at least 1, found 0"),
         ({"lora": {"rank": 1.5}}, r"lora.rank: expected a whole number, found 1.5"),
@@ -469,6 +471,9 @@ def test_captions_beside_clips_or_in_one_file(tmp_path: Path) -> None:
         find_clips(tmp_path)
     rows.write_text("\n{broken", encoding="utf-8")
     with pytest.raises(ValueError, match=r"captions.jsonl: line 2: expected .*found '\{broken'"):
+        find_clips(tmp_path)
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(ValueError, match="a.txt: expected text in UTF-8, found other bytes"):
         find_clips(tmp_path)
     with pytest.raises(ValueError, match="expected a folder with clips, found none"):
         find_clips(tmp_path / "missing")

@@ -72,14 +72,11 @@ class CheckpointedBlock(nn.Module):
         return checkpoint(self.block, *arguments, use_reentrant=False)
 
 
-def add_adapters(network: nn.Module, targets: Sequence[str], *, rank: int, scale: float, seed: int) -> Adapters:
-    """Put an adapter around every target; everything else of the network stops learning.
-
-    Raises ValueError, one line, for a target that is no linear layer's name.
-    """
+def add_adapters(network: nn.Module, names: Sequence[str], *, rank: int, scale: float, seed: int) -> Adapters:
+    """Put an adapter around each linear layer of these names; everything else of the network stops learning."""
     network.requires_grad_(False)
     layers: dict[str, AdaptedLinear] = {}
-    for name in matching_layers(network, targets):
+    for name in names:
         base = network.get_submodule(name)
         assert isinstance(base, nn.Linear)
         layers[name] = AdaptedLinear(base, rank=rank, scale=scale, seed=crc32(f"{seed} {name}".encode()))
@@ -89,7 +86,10 @@ def add_adapters(network: nn.Module, targets: Sequence[str], *, rank: int, scale
 
 
 def matching_layers(network: nn.Module, targets: Iterable[str]) -> list[str]:
-    """Names of the linear layers that a target names, whole or by its end; in the network's order."""
+    """Names of the linear layers that a target names, whole or by its end; in the network's order.
+
+    Raises ValueError, one line, for a target that names none.
+    """
     linear = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     found: set[str] = set()
     for target in targets:

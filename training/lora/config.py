@@ -187,9 +187,10 @@ def read_config(path: Path) -> LoraConfig:
 def parse_toml(text: str, name: str) -> dict[str, Any]:
     """The tables of a text; ValueError, one line that begins with `name`, for what is no TOML."""
     try:
-        return tomllib.loads(text)
+        tables: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{name}: expected TOML, found a mistake: {error}") from error
+    return tables
 
 
 def config_of(tables: Mapping[str, Any], *, name: str, folder: Path) -> LoraConfig:
@@ -214,14 +215,15 @@ def _section(kind: type[Section], values: Mapping[str, Any], where: str, folder:
 
 
 def _value(kind: Any, value: Any, where: str, folder: Path) -> Any:
-    if isinstance(kind, UnionType):
+    optional = isinstance(kind, UnionType)
+    if optional:
         kind = next(option for option in get_args(kind) if option is not type(None))
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             expect(where, "a list of texts", repr(value))
         return tuple(value)
     if kind is Path:
-        return _path(value, where, folder)
+        return _path(value, where, folder, optional=optional)
     if kind in (int, float, bool, str):
         numbers = (int, float) if kind is float else (kind,)
         if not isinstance(value, numbers) or (isinstance(value, bool) and kind is not bool):
@@ -233,9 +235,9 @@ def _value(kind: Any, value: Any, where: str, folder: Path) -> Any:
     return _section(kind, value, f"{where}.", folder)
 
 
-def _path(value: Any, where: str, folder: Path) -> Path | None:
-    """An empty text is no path."""
-    if not isinstance(value, str):
+def _path(value: Any, where: str, folder: Path, *, optional: bool) -> Path | None:
+    """An empty text is no path, where there need not be one."""
+    if not isinstance(value, str) or not (value or optional):
         expect(where, "a path as a text", repr(value))
     return (folder / Path(value).expanduser()).resolve() if value else None
 

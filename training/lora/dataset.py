@@ -57,7 +57,7 @@ def _kind(path: Path) -> str:
 
 def _caption(media: Path, listed: dict[str, str]) -> str:
     beside = media.with_suffix(".txt")
-    text = beside.read_text(encoding="utf-8") if beside.is_file() else listed.get(media.name, "")
+    text = _read(beside) if beside.is_file() else listed.get(media.name, "")
     if not text.strip():
         raise ValueError(f"{media}: expected a caption in {beside.name} or {CAPTIONS}, found none; write one")
     return text.strip()
@@ -69,7 +69,7 @@ def _listed(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     rows: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_read(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -80,3 +80,10 @@ def _listed(folder: Path) -> dict[str, str]:
                 f'{path}: line {number}: expected {{"file": …, "caption": …}}, found {line.strip()[:60]!r}'
             ) from error
     return rows
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected text in UTF-8, found other bytes; save it as UTF-8") from error

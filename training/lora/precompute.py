@@ -31,7 +31,7 @@ from ...model_loaders.parts import (
 )
 from ...networks.audio_vae import encode_audio
 from ...samplers.conditioning import fit_audio_latent, reference_frames, reference_size
-from ...samplers.shapes import audio_latent_frames
+from ...samplers.shapes import audio_latent_frames, snap_frames
 from ...samplers.streams import Streams
 from ..store import Store
 from .config import LoraConfig
@@ -144,6 +144,7 @@ def encoded(clip: DataClip, config: LoraConfig, encoders: Encoders, device: torc
         made["audio"] = _sound_latent(clip.media, config, encoders.audio, device)
     if clip.reference is not None:
         kept = reference_frames(data.frames, config.lora.factors)
+        kept = kept[: snap_frames(len(kept))]
         size = reference_size(data.height, data.width, config.lora.factors)
         made["reference"] = latent_of(read_clip(clip.reference, config)[kept], *size)
     return made

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ...model_loaders.assemble import build_on_meta
+from ...model_loaders.lora.strengths import class_of
 from ...model_loaders.parts import open_model
 from ...networks.transformer import Transformer, TransformerConfig
 from ..loop import Budget, Run, averaged, train
@@ -23,7 +24,7 @@ from .task import LoraTask
 
 BEGUN = "begun.json"  # in the output folder: what a run that goes on must have in common with the one before
 STATE = f"state_{LoraTask.name}"
-MAY_CHANGE = ("steps", "save_every", "device", "checkpointing")
+MAY_CHANGE = ("steps", "save_every", "device", "checkpointing", "folder", "references")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +63,17 @@ def train_lora(config: LoraConfig, *, watch: Watch = ignored, stop_after: int | 
 def _trained(config: LoraConfig, watch: Watch, stop_after: int | None) -> Trained:
     device = _device(config)
     model = open_model(config.model.checkpoint, dtype=getattr(torch, config.training.precision))
+    if model.config.video is None:
+        raise ValueError(f"{model.path}: expected a model with video, found sound only; use the whole checkpoint")
     if config.data.audio and model.config.audio is None:
         raise ValueError(f"{model.path}: expected a model with sound, found video only; set data.audio = false")
-    _refuse_bad_targets(config, model.config)
+    names = _target_layers(config, model.config)  # before anything is encoded
     store = Store(folder=config.output / "state")
     _refuse_other_run(config, store)
     cache = fill_cache(config, watch=watch, device=device, extra=sample_captions(config))
     transformer = model.transformer.on(device)
     lora = config.lora
-    adapters = add_adapters(transformer, lora.targets, rank=lora.rank, scale=lora.scale, seed=config.training.seed)
+    adapters = add_adapters(transformer, names, rank=lora.rank, scale=lora.scale, seed=config.training.seed)
     if config.training.checkpointing:
         checkpoint_blocks(transformer.transformer_blocks)
     task = LoraTask(config, transformer, adapters, cache)
@@ -110,9 +113,13 @@ def _device(config: LoraConfig) -> torch.device:
         raise ValueError(f"training.device: {wanted!r} cannot be used here ({reason}); choose 'cpu'") from error
 
 
-def _refuse_bad_targets(config: LoraConfig, network: TransformerConfig) -> None:
-    """Before anything is encoded."""
-    matching_layers(build_on_meta(lambda: Transformer(network)), config.lora.targets)
+def _target_layers(config: LoraConfig, network: TransformerConfig) -> list[str]:
+    """Without sound only those of the video: the others would learn nothing."""
+    names = matching_layers(build_on_meta(lambda: Transformer(network)), config.lora.targets)
+    kept = [name for name in names if config.data.audio or class_of(name) == "video"]
+    if not kept:
+        raise ValueError(f"lora.targets: expected layers of the video with data.audio = false, found {names[0]} …")
+    return kept
 
 
 def _refuse_other_run(config: LoraConfig, store: Store) -> None:
@@ -132,9 +139,10 @@ def _refuse_other_run(config: LoraConfig, store: Store) -> None:
 
 
 def _begun(config: LoraConfig) -> dict[str, Any]:
-    """{section.key: value} of what may not change."""
+    """{section.key: value} of what may not change; files by their names, as folders move."""
     rows: dict[str, Any] = {}
-    for section, values in json.loads(json.dumps(asdict(config), default=str)).items():
-        if isinstance(values, dict) and section != "samples":
-            rows |= {f"{section}.{key}": value for key, value in values.items() if key not in MAY_CHANGE}
-    return rows
+    for section in ("model", "data", "lora", "training"):
+        for key, value in asdict(getattr(config, section)).items():
+            if key not in MAY_CHANGE:
+                rows[f"{section}.{key}"] = value.name if isinstance(value, Path) else value
+    return dict(json.loads(json.dumps(rows)))
