@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from openltx.cli import main
 from openltx.media.av_reader import read_frames_at, video_info
@@ -23,6 +24,7 @@ from openltx.networks.transformer import Transformer
 from openltx.nodes.host.standalone.settings import Settings, use
 from openltx.nodes.load import INSIDE
 from openltx.nodes.train import TrainLora
+from openltx.training.lora import precompute
 from openltx.training.lora.config import LoraConfig, config_of
 from openltx.training.lora.precompute import Cache, fill_cache
 from openltx.training.lora.run import ignored, train_lora
@@ -165,9 +167,21 @@ def test_latents_are_as_long_and_large_as_the_settings_say(clips: Path, tmp_path
     assert torch.isfinite(contexts.video).all()
 
 
-def test_no_more_of_a_file_is_read_than_is_used(clips: Path) -> None:
-    whole = read_frames_at(clips / "0.mp4", 24.0)
-    assert torch.equal(read_frames_at(clips / "0.mp4", 24.0, count=9), whole[:9])
+def test_no_more_of_a_file_is_read_than_is_used(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = torch.rand(60, 32, 32, 3, generator=torch.Generator().manual_seed(0))
+    path = write_av(tmp_path / "long.mp4", [frames], frame_rate=24)
+    read: list[int] = []
+    whole = read_frames_at
+
+    def counted(*arguments: Any, **options: Any) -> Tensor:
+        found = whole(*arguments, **options)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(precompute, "read_frames_at", counted)
+    own = settings(clips, tmp_path / "run")
+    assert torch.equal(precompute.read_clip(path, own), whole(path, 24.0)[:FRAMES])
+    assert read[0] <= FRAMES + 24
 
 
 def test_a_picture_is_a_clip_of_one_frame(clips: Path, tmp_path: Path) -> None:
