@@ -7,10 +7,15 @@ from typing import Any
 
 from ..training.lora.config import STRATEGIES, LoraConfig, config_of, parse_toml
 from ..training.lora.run import Trained, train_lora
-from .host.api import compute_device, io, model_files, model_path, output_file, progress, ui
+from .host.api import compute_device, input_sequence, io, model_files, model_path, output_file, progress, ui
 from .load import INSIDE
 
 LONGEST, LARGEST = 8193, 16384
+OWN_FILES = (  # input, role, tooltip
+    ("transformer", "diffusion_models", "In a file of its own (LTX-2.5, repacks), instead of the checkpoint's."),
+    ("video_vae", "vae", "In a file of its own."),
+    ("audio_vae", "vae", "In a file of its own."),
+)
 
 
 class TrainLora(io.ComfyNode):
@@ -30,7 +35,7 @@ class TrainLora(io.ComfyNode):
                 io.Combo.Input(
                     "checkpoint",
                     options=model_files("checkpoints"),
-                    tooltip="A single-file checkpoint; parts in files of their own go into `more`.",
+                    tooltip="A single-file checkpoint: transformer, connectors, video VAE, audio VAE.",
                 ),
                 io.Combo.Input(
                     "text_encoder",
@@ -38,7 +43,9 @@ class TrainLora(io.ComfyNode):
                     default=INSIDE,
                     tooltip="The Gemma file for published checkpoints; the embedded tiny model holds its own.",
                 ),
-                io.String.Input("folder", default="", tooltip="Folder with videos or pictures and their captions."),
+                io.String.Input(
+                    "folder", default="", tooltip="Folder in the input folder, with videos or pictures and captions."
+                ),
                 io.String.Input(
                     "name", default="my_lora", tooltip="Folder below output/training, and the file's name."
                 ),
@@ -68,11 +75,14 @@ class TrainLora(io.ComfyNode):
                     "more",
                     default="",
                     multiline=True,
-                    tooltip='Further settings as in the file of `openltx train lora`: lora.targets = ["to_q"] …',
+                    tooltip='Further settings as in the file of `openltx train lora`: [lora] targets = ["to_q"] …',
                 ),
+                *(_own_file(*words) for words in OWN_FILES),
             ],
             outputs=[
-                io.String.Output("lora", tooltip="Path of the LoRA file."),
+                io.String.Output(
+                    "lora", tooltip="Path of the LoRA file; move it to the loras folder to load it by name."
+                ),
                 io.String.Output("report", tooltip="Layers, steps, and the error before and after."),
             ],
         )
@@ -95,14 +105,23 @@ class TrainLora(io.ComfyNode):
         steps: int,
         learning_rate: float,
         more: str,
+        transformer: str = INSIDE,
+        video_vae: str = INSIDE,
+        audio_vae: str = INSIDE,
     ) -> io.NodeOutput:
-        encoder = None if text_encoder == INSIDE else model_path("text_encoders", text_encoder)
+        whole = str(model_path("checkpoints", checkpoint))
+        apart = "" if transformer == INSIDE else str(model_path("diffusion_models", transformer))
         tables: dict[str, Any] = {
             "output": str(_folder(name)),
-            "model": {"checkpoint": str(model_path("checkpoints", checkpoint)), "text_encoder": str(encoder or "")},
+            "model": {
+                "checkpoint": apart or whole,
+                "text_encoder": "" if text_encoder == INSIDE else str(model_path("text_encoders", text_encoder)),
+                "video_vae": _vae(video_vae, whole if apart else ""),
+                "audio_vae": _vae(audio_vae, whole if apart else ""),
+            },
             "data": {
-                "folder": folder,
-                "references": references,
+                "folder": str(_clips("folder", folder)),
+                "references": str(_clips("references", references)) if references else "",
                 "width": width,
                 "height": height,
                 "frames": frames,
@@ -112,7 +131,7 @@ class TrainLora(io.ComfyNode):
             "lora": {"rank": rank, "strategy": strategy},
             "training": {"steps": steps, "learning_rate": learning_rate, "device": str(compute_device())},
         }
-        trained = run_watched(config_of(_merged(tables, parse_toml(more, "more")), name="settings", folder=Path.cwd()))
+        trained = run_watched(config_of(_merged(tables, _further(more)), name="settings", folder=Path.cwd()))
         return io.NodeOutput(str(trained.path), str(trained), ui=ui.PreviewText(str(trained)))
 
 
@@ -122,16 +141,40 @@ def run_watched(config: LoraConfig) -> Trained:
     return train_lora(config, watch=lambda what, done, total: bar.update_absolute(done, total))
 
 
+def _own_file(name: str, role: str, tooltip: str) -> io.BaseInput:
+    options = model_files(role, before=[INSIDE])
+    return io.Combo.Input(name, options=options, default=INSIDE, optional=True, tooltip=tooltip)
+
+
+def _vae(name: str, whole: str) -> str:
+    """The file of a VAE; whole: the checkpoint that holds it where the transformer lies elsewhere, else empty."""
+    return whole if name == INSIDE else str(model_path("vae", name))
+
+
+def _clips(name: str, folder: str) -> Path:
+    """Where the host lets media be read from."""
+    if not folder:
+        raise ValueError(f"{name}: expected the name of a folder with clips, found none; put one into the input folder")
+    return input_sequence(folder)
+
+
 def _folder(name: str) -> Path:
     """The folder of a run below the host's output folder; the same one each time, so that it can go on."""
-    return output_file(f"training/{name}/{name}", ".safetensors").path.parent
+    return output_file(f"training/{name}/lora", ".safetensors").path.parent
+
+
+def _further(text: str) -> dict[str, Any]:
+    """Further settings; none that names a file: a shared workflow must not reach beyond the host's folders."""
+    tables = parse_toml(text, "more")
+    data = tables.get("data", {})
+    named: list[str] = [key for key in ("output", "model") if key in tables]
+    named += [f"data.{key}" for key in ("folder", "references") if isinstance(data, dict) and key in data]
+    if named:
+        raise ValueError(f"more: {named[0]} is set by the node's own inputs; remove it there")
+    return tables
 
 
 def _merged(tables: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     """`more` wins, key by key."""
-    sections = {
-        key: {**tables[key], **value}
-        for key, value in more.items()
-        if isinstance(tables.get(key), dict) and isinstance(value, dict)
-    }
-    return {**tables, **more, **sections}
+    both = {key for key, value in more.items() if isinstance(value, dict) and isinstance(tables.get(key), dict)}
+    return {**tables, **more, **{key: {**tables[key], **more[key]} for key in both}}

@@ -313,5 +313,30 @@ def test_the_node(clips: Path, output_folder: Path) -> None:
         TrainLora.execute(*arguments[:-1], "x =")
 
 
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"more": 'output = "/tmp/x"'}, "more: output is set by the node's own inputs"),
+        ({"more": '[model]\nvideo_vae = "/tmp/x"'}, "more: model is set by"),
+        ({"more": '[data]\nfolder = "/tmp/x"'}, "more: data.folder is set by"),
+        ({"folder": ""}, "folder: expected the name of a folder with clips, found none"),
+        ({"folder": "../nowhere"}, "input: expected a file or a folder"),
+        ({"name": "../../x"}, "filename prefix: expected a name inside"),
+        ({"video_vae": "../x.safetensors"}, "vae: expected"),
+        ({"more": "[lora]\nrnk = 2"}, "settings: lora.rnk: no such key; the nearest is lora.rank"),
+    ],
+)
+def test_the_node_stays_in_the_hosts_folders(
+    changed: dict[str, Any], line: str, clips: Path, output_folder: Path
+) -> None:
+    given: dict[str, Any] = {
+        **{"checkpoint": TINY.name, "text_encoder": INSIDE, "folder": str(clips), "name": "ball", "strategy": "t2v"},
+        **{"references": "", "width": SIDE, "height": SIDE, "frames": FRAMES, "frame_rate": 24.0, "audio": True},
+        **{"rank": 2, "steps": 1, "learning_rate": 1e-3, "more": ""},
+    }
+    with pytest.raises(ValueError, match=line):
+        TrainLora.execute(**{**given, **changed})
+
+
 def test_nothing_is_watched_by_default() -> None:
     ignored("training", 1, 2)
