@@ -80,9 +80,7 @@ class TrainLora(io.ComfyNode):
                 *(_own_file(*words) for words in OWN_FILES),
             ],
             outputs=[
-                io.String.Output(
-                    "lora", tooltip="Path of the LoRA file; move it to the loras folder to load it by name."
-                ),
+                io.String.Output("lora", tooltip="Path of the LoRA file; put it into loras to load it."),
                 io.String.Output("report", tooltip="Layers, steps, and the error before and after."),
             ],
         )

@@ -236,6 +236,19 @@ def test_a_fixed_batch_is_learned(strategy: str, tmp_path: Path) -> None:
     assert set(figures) == {"video", "audio"}
 
 
+def test_accumulated_batches_are_one_step(tmp_path: Path) -> None:
+    def gradients(steps: range, accumulate: int) -> list[Tensor]:
+        task = task_of(config(tmp_path, training={"accumulate": accumulate}), tmp_path)
+        randomise(task.adapters)
+        for step in steps:
+            loss, _ = task.loss(step, 0.0)
+            loss.backward()  # type: ignore[no-untyped-call]
+        return [parameter.grad for parameter in task.adapters.parameters() if parameter.grad is not None]
+
+    for together, apart in zip(gradients(range(1), 2), gradients(range(2), 1), strict=True):
+        assert torch.allclose(2 * together, apart, rtol=1e-5, atol=1e-7)
+
+
 @pytest.mark.parametrize("generation", FILES)
 def test_it_goes_on_bit_equal(generation: str, tmp_path: Path) -> None:
     settings = config(tmp_path)

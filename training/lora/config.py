@@ -102,12 +102,14 @@ class Adapter:
 class Training:
     """precision: of activations and plain base weights; adapters and the optimiser are float32 always.
 
-    timesteps: how noise levels are drawn. save_every: steps from one file to go on from to the next.
+    accumulate: batches whose gradients make one step. timesteps: how noise levels are drawn. save_every: steps from one
+    file to go on from to the next. hold: share of the steps before the rate falls.
     """
 
     learning_rate: float = 1e-4
     steps: int = 2000
     batch: int = 1
+    accumulate: int = 1
     precision: str = "bfloat16"
     timesteps: str = "uniform"
     caption_dropout: float = 0.1
@@ -118,7 +120,7 @@ class Training:
     device: str = ""
 
     def __post_init__(self) -> None:
-        at_least("training", self, steps=1, batch=1, save_every=1, seed=0)
+        at_least("training", self, steps=1, batch=1, accumulate=1, save_every=1, seed=0)
         one_of("training.precision", self.precision, PRECISIONS)
         one_of("training.timesteps", self.timesteps, TIMESTEPS)
         share("training.caption_dropout", self.caption_dropout)

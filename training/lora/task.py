@@ -35,7 +35,7 @@ class Draw:
 
 
 class LoraTask:
-    """The batch of a step depends on its number and the seed alone."""
+    """The batches of a step depend on its number and the seed alone."""
 
     name = "lora"
 
@@ -50,9 +50,18 @@ class LoraTask:
         return {"adapters": self.adapters}
 
     def loss(self, step: int, progress: float) -> tuple[Tensor, dict[str, float]]:
-        losses = self.flow(self._draw(np.random.default_rng([self.config.training.seed, step]), step))
-        figures = {name: float(loss.detach()) for name, loss in vars(losses).items() if loss is not None}
-        return torch.stack(losses.present()).sum(), figures
+        """Of a step's last part; the gradients of the parts before it have been added up already."""
+        parts = self.config.training.accumulate
+        figures: dict[str, float] = {}
+        for part in range(step * parts, (step + 1) * parts):
+            losses = self.flow(self._draw(np.random.default_rng([self.config.training.seed, part]), part))
+            for name, loss in vars(losses).items():
+                if loss is not None:
+                    figures[name] = figures.get(name, 0.0) + float(loss.detach()) / parts
+            total = torch.stack(losses.present()).sum() / parts
+            if part + 1 < (step + 1) * parts:
+                total.backward()  # type: ignore[no-untyped-call]
+        return total, figures
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -88,11 +97,11 @@ class LoraTask:
         shift = shift_exponent(min(tokens, MAX_TOKENS))  # beyond, official recipes do not shift further either
         return torch.sigmoid(torch.special.ndtri(quantiles) + shift)
 
-    def _draw(self, generator: np.random.Generator, step: int) -> Draw:
+    def _draw(self, generator: np.random.Generator, part: int) -> Draw:
         batch, training = self.config.training.batch, self.config.training
         strata = (np.arange(batch) + generator.uniform(0.001, 0.999, batch)) / batch
         return Draw(
-            rows=tuple(self._row(step * batch + index) for index in range(batch)),
+            rows=tuple(self._row(part * batch + index) for index in range(batch)),
             dropped=tuple(bool(drop) for drop in generator.random(batch) < training.caption_dropout),
             levels=tuple(float(level) for level in generator.permutation(strata)),
             first_frame=bool(generator.random() < self.config.lora.first_frame_share),
