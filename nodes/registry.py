@@ -32,11 +32,12 @@ from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
 from .step_changes import ScaleSteps, SteadySteps
 from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
+from .train import TrainLora
 from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip),
+    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, TrainLora),
     *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
