@@ -299,7 +299,7 @@ def _conformance(arguments: argparse.Namespace) -> int:
 
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
-    command.add_argument("name", choices=("demo", "networks", "media", "embedded"))
+    command.add_argument("name", choices=("demo", "networks", "media", "embedded", "load"))
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")
     command.set_defaults(run=_bench)
