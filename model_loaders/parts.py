@@ -27,7 +27,7 @@ from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
 from .text_conditioning import ConditioningCache
-from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
+from .text_encoder import TextEncoder, check_text, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
@@ -105,9 +105,15 @@ class DiffusionModel(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart(Part):
-    """Prompt → contexts of the transformer."""
+    """Prompt → contexts of the transformer.
+
+    layers: names of all parameters. loras: what `encoder` has been changed by; clean: reads it without them.
+    """
 
     encoder: Lazy[TextEncoder] = field(repr=False)
+    layers: frozenset[str] = field(default=frozenset(), repr=False)
+    loras: tuple[LoraUse, ...] = ()
+    clean: Callable[[], TextEncoder] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,9 +203,11 @@ def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtyp
     Raises CheckpointError, one line, where they do not belong together or a piece is missing in both.
     """
     file = open_checkpoint(checkpoint)
-    refuse_incomplete_text(encoder, file)
+    layers = check_text(encoder, file)
     load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
-    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype))
+    return TextPart(
+        generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), layers=layers
+    )
 
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:

@@ -38,6 +38,8 @@ from .tokenizer import PromptTokenizer
 
 ENCODER_2_5 = "gemma4-12b-ltx-v1"
 LAYERS = "layers."
+# What the parts of a text encoder are called where all of their layers are listed.
+DECODER, PROJECTION, CONNECTOR = "text_encoder.", "text_embedding_projection.", "{}_embeddings_connector."
 MODALITIES: tuple[Modality, ...] = ("video", "audio")
 DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
 
@@ -140,7 +142,7 @@ def load_text_encoder(
         projection=projection,
         video_connector=load_connector(files, "video", operations=operations),
         audio_connector=load_connector(files, "audio", operations=operations),
-        identity=tuple(_identity(file.path) for file in files),
+        identity=tuple(identity_of(file.path) for file in files),
         cache=ConditioningCache() if cache is None else cache,
     )
 
@@ -168,17 +170,20 @@ def decoder_config(encoder: EncoderFiles) -> GemmaConfig:
     return gemma4_config(encoder.config) if encoder.is_gemma4 else gemma3_config(encoder.config)
 
 
-def refuse_incomplete_text(encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> None:
-    """What `load_text_encoder` would refuse, as far as headers tell: at once instead of at the first prompt."""
+def check_text(encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> frozenset[str]:
+    """The names of all parameters; refuses what `load_text_encoder` would, as far as headers tell: at once instead of
+    at the first prompt."""
     encoder = find_encoder(checkpoint.path if encoder_path is None else Path(encoder_path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loading says it again
         refuse_other_encoder(encoder, checkpoint)
     files = (checkpoint, *encoder.files)
-    find_projection(files)
+    names = {f"{DECODER}{name}" for name in encoder.tensors}
+    names |= {f"{PROJECTION}{name}" for name in find_projection(files).tensors}
     for modality in MODALITIES:
-        find_connector(files, modality)
+        names |= {f"{CONNECTOR.format(modality)}{name}" for name in find_connector(files, modality).tensors}
     encoder.refuse_missing_tokenizer()
+    return frozenset(names)
 
 
 def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
@@ -209,6 +214,7 @@ def _encoder_by_tensors(checkpoint: Checkpoint) -> str | None:
     return ENCODER_2_5 if undeclared else None
 
 
-def _identity(path: Path) -> Hashable:
+def identity_of(path: Path) -> Hashable:
+    """Of a file's content, as far as its place, size and time tell."""
     status = path.stat()
     return str(path.resolve()), status.st_size, status.st_mtime_ns

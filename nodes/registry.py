@@ -19,7 +19,7 @@ from .latents import EmptyAVLatent
 from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
 from .long import EncodePrompts, SampleLong
 from .looping import SampleLooping
-from .lora import LoadLora
+from .lora import LoadLora, LoadTextLora
 from .mask_items import ConditionInpaint, ConditionRetake
 from .negative_prompt import NegativePrompt
 from .noise import NextNoise, Noise
@@ -36,7 +36,7 @@ from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, InspectFile, Download, LoadClip),
+    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip),
     *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
