@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -197,17 +197,28 @@ def open_model(
     )
 
 
-def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype) -> TextPart:
+def open_text(
+    encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype, extra: Sequence[StrPath] = ()
+) -> TextPart:
     """Gemma, projection and connectors: the encoder's file or folder, and the file with the transformer.
+
+    extra: files with the projection or the connectors, where neither of the two has them (repacks, GGUF).
 
     Raises CheckpointError, one line, where they do not belong together or a piece is missing in both.
     """
     file = open_checkpoint(checkpoint)
-    layers = check_text(encoder, file)
-    load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
+    extra_files = [_of_same_generation(open_checkpoint(path), file) for path in extra]
+    layers = check_text(encoder, file, extra_files)
+    load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=ConditioningCache())
     return TextPart(
         generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), layers=layers
     )
+
+
+def _of_same_generation(extra: Checkpoint, file: Checkpoint) -> Checkpoint:
+    expected, found = generation_of_transformer(file), detect_checkpoint(extra).generation
+    shared(expected, found, like=file.path.name, what=extra.path.name)
+    return extra
 
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:

@@ -170,14 +170,16 @@ def decoder_config(encoder: EncoderFiles) -> GemmaConfig:
     return gemma4_config(encoder.config) if encoder.is_gemma4 else gemma3_config(encoder.config)
 
 
-def check_text(encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> frozenset[str]:
+def check_text(
+    encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint, extra_files: Sequence[Checkpoint] = ()
+) -> frozenset[str]:
     """The names of all parameters; refuses what `load_text_encoder` would, as far as headers tell: at once instead of
     at the first prompt."""
     encoder = find_encoder(checkpoint.path if encoder_path is None else Path(encoder_path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loading says it again
         refuse_other_encoder(encoder, checkpoint)
-    files = (checkpoint, *encoder.files)
+    files = (checkpoint, *extra_files, *encoder.files)
     names = {f"{DECODER}{name}" for name in encoder.tensors}
     names |= {f"{PROJECTION}{name}" for name in find_projection(files).tensors}
     for modality in MODALITIES:
