@@ -13,11 +13,6 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from ...samplers.conditioning import ReferenceFactors, reference_size
 from ...samplers.shapes import SCALE, nearest_frames, nearest_size
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 STRATEGIES = {"t2v": 0.0, "i2v": 1.0, "v2v": 0.0}  # and how often each is given the first frame, unless told otherwise
 PRECISIONS = ("bfloat16", "float32")
 TIMESTEPS = ("uniform", "shifted_logit_normal")
@@ -188,6 +183,10 @@ def read_config(path: Path) -> LoraConfig:
 
 def parse_toml(text: str, name: str) -> dict[str, Any]:
     """The tables of a text; ValueError, one line that begins with `name`, for what is no TOML."""
+    if sys.version_info >= (3, 11):  # here: an old Python without tomli can still do everything else
+        import tomllib
+    else:
+        import tomli as tomllib
     try:
         tables: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
