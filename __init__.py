@@ -12,9 +12,9 @@ async def comfy_entrypoint() -> Any:
     from .nodes import host
 
     host.in_comfyui = True  # the only place that decides
-    from .nodes.host.comfyui import extension
+    from .nodes.host.comfyui import comfyui_extension
 
-    return extension()
+    return comfyui_extension()
 
 
 def __getattr__(name: str) -> Any:

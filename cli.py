@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, download, inspect, reproduce, sign, verify
+from .commands import doctor, download, inspect, reproduce, sign, train, verify
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
@@ -23,6 +23,7 @@ MODULES: dict[str, Any] = {
     "inspect": inspect,
     "doctor": doctor,
     "download": download,
+    "train": train,
     "reproduce": reproduce,
     "sign": sign,
     "verify": verify,
@@ -44,7 +45,6 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         _add_module(commands, name, module)
     _add_conformance(commands)
     _add_bench(commands)
-    _add_train(commands)
     return root
 
 
@@ -299,7 +299,7 @@ def _conformance(arguments: argparse.Namespace) -> int:
 
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
-    command.add_argument("name", choices=("demo", "networks", "growth", "media", "embedded"))
+    command.add_argument("name", choices=("demo", "networks", "growth", "media", "embedded", "load"))
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")
     command.set_defaults(run=_bench)
@@ -313,24 +313,6 @@ def _bench(arguments: argparse.Namespace) -> int:
         raise ValueError("bench: the benchmarks are not in the installed package; run it in a clone of the repository")
     command = [sys.executable, str(script), *(["--json"] if arguments.json else []), *arguments.options]
     return subprocess.run(command, check=False).returncode
-
-
-# train
-
-
-def _add_train(commands: Commands) -> None:
-    command = _add(commands, "train", "train the embedded tiny model, stage by stage, resumable")
-    command.add_argument("what", choices=("embedded",))
-    command.add_argument("--stage", help="one stage; default: all, each for its own time")
-    command.add_argument("--minutes", type=float, default=10.0, help="of one core, that the stage lasts in all")
-    command.set_defaults(run=_train)
-
-
-def _train(arguments: argparse.Namespace) -> int:
-    from .training.embedded import main as train
-
-    train(["--all"] if arguments.stage is None else ["--stage", arguments.stage, "--minutes", str(arguments.minutes)])
-    return DONE
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def only_stream(
     file = of_stream(open_checkpoint(model.path), stream)
     return replace(  # of the model: an audio-only file no longer tells its generation
         model,
+        file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), model.transformer.dtype),
         config=transformer_config(file),
     )

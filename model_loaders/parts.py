@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
 from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
 from ..networks.operations import Operations, torch_operations
+from ..networks.text.connector import Connectors
 from ..networks.transformer import Transformer, TransformerConfig
 from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.statistics import PerChannelStatistics
@@ -28,7 +29,7 @@ from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upsca
 from .lora.network import LoraUse
 from .own_shift import OwnShift, own_shift
 from .text_conditioning import ConditioningCache
-from .text_encoder import TextEncoder, load_text_encoder, refuse_incomplete_text
+from .text_encoder import TextEncoder, check_text, load_connectors, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
 from .vocoder import load_vocoder
@@ -59,8 +60,11 @@ class Lazy(Generic[Loaded]):
         """Reads the network anew."""
         return self._load
 
-    def on(self, device: torch.device) -> Loaded:
-        """The network on `device`, in the dtype that was chosen for it."""
+    def on(self, device: torch.device, *, memory: int = 0) -> Loaded:
+        """The network on `device`, in the dtype that was chosen for it.
+
+        memory: bytes that the caller will need there besides the weights, for hosts that make room.
+        """
         if self._loaded is None:
             self._loaded = self._load()
         self._loaded.to(device, self.dtype)  # modules and handles move in place
@@ -82,11 +86,14 @@ class Part:
 class DiffusionModel(Part):
     """The transformer, and what its configuration tells about latents.
 
+    file: where it is read from, of half a model without the other half. connectors: for text features of ComfyUI.
     training: `dev` or `distilled`, None where nobody said. shift: of its schedule, where its file names one.
     weight_format: as `detection` names it. loras: what `transformer` has been changed by; clean: reads it without them.
     """
 
+    file: Checkpoint = field(repr=False)
     transformer: Lazy[Transformer] = field(repr=False)
+    connectors: Lazy[Connectors] = field(repr=False)
     config: TransformerConfig = field(repr=False)
     training: Training | None = None
     shift: OwnShift | None = None
@@ -107,9 +114,17 @@ class DiffusionModel(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class TextPart(Part):
-    """Prompt → contexts of the transformer."""
+    """Prompt → contexts of the transformer.
+
+    load: reads the encoder anew, with the operations of a host. layers: names of all parameters. loras: what `encoder`
+    has been changed by; clean: reads it without them.
+    """
 
     encoder: Lazy[TextEncoder] = field(repr=False)
+    load: Callable[..., TextEncoder] = field(repr=False)
+    layers: frozenset[str] = field(default=frozenset(), repr=False)
+    loras: tuple[LoraUse, ...] = ()
+    clean: Callable[[], TextEncoder] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +201,9 @@ def open_model(
     return DiffusionModel(
         generation=generation_of_transformer(file),
         path=file.path,
+        file=file,
         transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
+        connectors=Lazy(partial(load_connectors, file), dtype),
         config=transformer_config(file),
         training=training,
         shift=own_shift(file),
@@ -194,15 +211,28 @@ def open_model(
     )
 
 
-def open_text(encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype) -> TextPart:
+def open_text(
+    encoder: StrPath | None, checkpoint: StrPath, *, dtype: torch.dtype, extra: Sequence[StrPath] = ()
+) -> TextPart:
     """Gemma, projection and connectors: the encoder's file or folder, and the file with the transformer.
+
+    extra: files with the projection or the connectors, where neither of the two has them (repacks, GGUF).
 
     Raises CheckpointError, one line, where they do not belong together or a piece is missing in both.
     """
     file = open_checkpoint(checkpoint)
-    refuse_incomplete_text(encoder, file)
-    load = partial(load_text_encoder, encoder, file, cache=ConditioningCache())
-    return TextPart(generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype))
+    extra_files = [_of_same_generation(open_checkpoint(path), file) for path in extra]
+    layers = check_text(encoder, file, extra_files)
+    load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=ConditioningCache())
+    return TextPart(
+        generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load, layers=layers
+    )
+
+
+def _of_same_generation(extra: Checkpoint, file: Checkpoint) -> Checkpoint:
+    expected, found = generation_of_transformer(file), detect_checkpoint(extra).generation
+    shared(expected, found, like=file.path.name, what=extra.path.name)
+    return extra
 
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from ..networks.operations import Operations, torch_operations
-from ..networks.text.connector import Connector
+from ..networks.text.connector import Connector, Connectors
 from ..networks.text.features import SeparateProjection, SharedProjection
 from ..networks.text.gemma import GemmaDecoder
 from ..networks.text.gemma3 import Gemma3
@@ -34,10 +34,12 @@ from .text_projection import (
     load_projection,
     source_gemma_version,
 )
-from .tokenizer import PromptTokenizer
+from .tokenizer import MAX_TOKENS, PromptTokenizer
 
 ENCODER_2_5 = "gemma4-12b-ltx-v1"
 LAYERS = "layers."
+# What the parts of a text encoder are called where all of their layers are listed.
+DECODER, PROJECTION, CONNECTOR = "text_encoder.", "text_embedding_projection.", "{}_embeddings_connector."
 MODALITIES: tuple[Modality, ...] = ("video", "audio")
 DECLARES_ENCODER = (2, 4, 0)  # from this model version on a checkpoint names its encoder
 
@@ -118,7 +120,8 @@ def load_text_encoder(
     """The text encoder that belongs to an LTX checkpoint.
 
     encoder_path: a Hugging Face folder (or one above it), a single file, or None when `checkpoint` holds the encoder
-    itself. extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
+    itself. operations: of the decoder and the connectors; the projection, whose weight is read in parts, has torch's.
+    extra_files: where the user keeps projection or connectors apart from both. cache: of contexts, to be
     shared by several encoders or by one that is loaded again; None: one of its own.
     Quantised linear layers keep their weights in stored form and dequantise them in each call, where `operations` are
     torch's; embedding and projection, and everything in a host's layers, become plain.
@@ -130,9 +133,7 @@ def load_text_encoder(
     refuse_other_encoder(encoder, checkpoint)
     tokenizer = encoder.tokenizer()  # before the weights: a missing tokenizer shows at once
     config = decoder_config(encoder)
-    projection = load_projection(
-        files, hidden_size=config.hidden_size, num_states=config.num_states, operations=operations
-    )
+    projection = load_projection(files, hidden_size=config.hidden_size, num_states=config.num_states)
     return TextEncoder(
         generation=generation(checkpoint, files),
         tokenizer=tokenizer,
@@ -140,9 +141,23 @@ def load_text_encoder(
         projection=projection,
         video_connector=load_connector(files, "video", operations=operations),
         audio_connector=load_connector(files, "audio", operations=operations),
-        identity=tuple(_identity(file.path) for file in files),
+        identity=tuple(identity_of(file.path) for file in files),
         cache=ConditioningCache() if cache is None else cache,
     )
+
+
+def load_connectors(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> Connectors:
+    """Both connectors of an LTX file, for features of its text encoder that come without them.
+
+    Contexts have the length of the encoder that the file holds itself, or the published one.
+    Raises CheckpointError for a file without connectors.
+    """
+    video, audio = (load_connector((checkpoint,), modality, operations=operations) for modality in MODALITIES)
+    try:
+        positions = find_encoder(checkpoint.path).tokenizer().max_length
+    except CheckpointError:
+        positions = MAX_TOKENS
+    return Connectors(video, audio, positions=positions)
 
 
 def load_decoder(encoder: EncoderFiles, *, operations: Operations = torch_operations) -> GemmaDecoder:
@@ -168,17 +183,22 @@ def decoder_config(encoder: EncoderFiles) -> GemmaConfig:
     return gemma4_config(encoder.config) if encoder.is_gemma4 else gemma3_config(encoder.config)
 
 
-def refuse_incomplete_text(encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint) -> None:
-    """What `load_text_encoder` would refuse, as far as headers tell: at once instead of at the first prompt."""
+def check_text(
+    encoder_path: str | os.PathLike[str] | None, checkpoint: Checkpoint, extra_files: Sequence[Checkpoint] = ()
+) -> frozenset[str]:
+    """The names of all parameters; refuses what `load_text_encoder` would, as far as headers tell: at once instead of
+    at the first prompt."""
     encoder = find_encoder(checkpoint.path if encoder_path is None else Path(encoder_path))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loading says it again
         refuse_other_encoder(encoder, checkpoint)
-    files = (checkpoint, *encoder.files)
-    find_projection(files)
+    files = (checkpoint, *extra_files, *encoder.files)
+    names = {f"{DECODER}{name}" for name in encoder.tensors}
+    names |= {f"{PROJECTION}{name}" for name in find_projection(files).tensors}
     for modality in MODALITIES:
-        find_connector(files, modality)
+        names |= {f"{CONNECTOR.format(modality)}{name}" for name in find_connector(files, modality).tensors}
     encoder.refuse_missing_tokenizer()
+    return frozenset(names)
 
 
 def refuse_other_encoder(encoder: EncoderFiles, checkpoint: Checkpoint) -> None:
@@ -209,6 +229,7 @@ def _encoder_by_tensors(checkpoint: Checkpoint) -> str | None:
     return ENCODER_2_5 if undeclared else None
 
 
-def _identity(path: Path) -> Hashable:
+def identity_of(path: Path) -> Hashable:
+    """Of a file's content, as far as its place, size and time tell."""
     status = path.stat()
     return str(path.resolve()), status.st_size, status.st_mtime_ns

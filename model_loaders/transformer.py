@@ -52,9 +52,12 @@ ASSERTED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def load_transformer(checkpoint: Checkpoint, *, operations: Operations = torch_operations) -> Transformer:
+def load_transformer(
+    checkpoint: Checkpoint, *, operations: Operations = torch_operations, network: type[Transformer] = Transformer
+) -> Transformer:
     """The transformer of a file, its parameters memory-mapped in the dtypes of the file, on the CPU.
 
+    network: the class to build, for a host that calls it in another way.
     operations: torch's plain layers, or a host's. With the plain ones the linear layers of the blocks of a quantised
     file keep their weights in stored form, and dequantise them in each call; a host's take plain files only.
     Raises CheckpointError for a file without one, for unsupported configuration values, for missing, unknown or
@@ -64,16 +67,21 @@ def load_transformer(checkpoint: Checkpoint, *, operations: Operations = torch_o
     if weights.is_quantised and operations is not torch_operations:
         _refuse_quantised(weights)
     chosen = stored_operations if weights.is_quantised else operations
-    network = build_on_meta(lambda: Transformer(config, operations=chosen))
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    built = build_on_meta(lambda: network(config, operations=chosen))
+    expected = {name: tuple(tensor.shape) for name, tensor in built.state_dict().items()}
     shapes = weights.shapes_for(expected)
     if len(shapes.get(KEYFRAMES, ())) == 1:  # some conversions drop the leading 1
         shapes[KEYFRAMES] = (1, *shapes[KEYFRAMES])
-    refuse_mismatch(network, shapes, checkpoint, "transformer")
+    refuse_mismatch(built, shapes, checkpoint, "transformer")
     if weights.is_quantised:
-        return assign_stored(network, [weights], shapes, below=BLOCK)
+        return assign_stored(built, [weights], shapes, below=BLOCK)
     loaded = checkpoint.load(list(weights.tensors.values()))
-    return assign(network, {name: loaded[key].reshape(shapes[name]) for name, key in weights.tensors.items()})
+    return assign(built, {name: loaded[key].reshape(shapes[name]) for name, key in weights.tensors.items()})
+
+
+def is_quantised(checkpoint: Checkpoint) -> bool:
+    """Whether a file's transformer has weights that only operations with a knowledge of their format can read."""
+    return _weights(checkpoint).is_quantised
 
 
 def transformer_tensors(checkpoint: Checkpoint) -> dict[str, str]:

@@ -87,6 +87,11 @@ def attention(
     return torch.cat([_backend.get()(q[..., piece, :], k, v, bias(piece), scale) for piece in pieces], dim=-2)
 
 
+def current_backend() -> AttentionBackend:
+    """What `attention` uses now, for a back end that only sometimes does better."""
+    return _backend.get()
+
+
 def backend_name() -> str:
     """The current back end by its function's name, for reports."""
     return str(getattr(_backend.get(), "__name__", "custom")).lstrip("_")

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..media.health import audio_faults, frame_faults
 from ..model_loaders.parts import AudioPart, Lazy, VideoPart
 from ..networks.audio_vae import decode_audio
+from ..networks.video_vae.memory import planned_decode_bytes
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import pixel_frames
 from .generations import of_part
@@ -48,7 +49,7 @@ class DecodeVideo(io.ComfyNode):
     def execute(cls, video_vae: VideoPart, latent: Latent, precision: str = OF_LOADER) -> io.NodeOutput:
         video, part = video_of(of_part(latent, video_vae)), video_vae.decoder
         part = part if precision == OF_LOADER else Lazy(part.source, torch.float32)
-        decoder = part.on(compute_device())
+        decoder = part.on(compute_device(), memory=planned_decode_bytes(video[:1], part.dtype))
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []
         for chunk in decoder.decode_stream(video[:1].to(compute_device())):

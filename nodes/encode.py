@@ -10,6 +10,7 @@ from torch import Tensor
 from ..media.images import prepare_clip
 from ..model_loaders.parts import AudioPart, VideoPart
 from ..networks.audio_vae import encode_audio
+from ..networks.video_vae.memory import planned_encode_bytes
 from ..samplers.conditioning import fit_audio_latent
 from ..samplers.shapes import audio_latent_frames, nearest_size, pixel_frames, snap_frames, snap_size
 from .generations import of_part
@@ -123,7 +124,8 @@ def encode_frames(video_vae: VideoPart, images: Tensor, height: int, width: int)
 def encode_pixels(video_vae: VideoPart, pixels: Tensor) -> Tensor:
     """Pixels (1, 3, F, H, W) in -1 … 1 → latent (1, C, f, h, w), float32 on the CPU."""
     device = compute_device()
-    latent: Tensor = video_vae.encoder.on(device).encode(pixels.to(device))
+    needed = planned_encode_bytes(pixels, video_vae.encoder.dtype)
+    latent: Tensor = video_vae.encoder.on(device, memory=needed).encode(pixels.to(device))
     return latent.float().cpu()
 
 

@@ -24,7 +24,7 @@ from ..samplers.guidance import (
 )
 from ..samplers.streams import Streams
 from ..samplers.tiling import TilePlan
-from .conditioning import Conditioning, refuse_other_text
+from .contexts import Conditioning, refuse_other_text
 from .host.api import io
 from .preview import Preview
 
@@ -190,7 +190,7 @@ class MultimodalGuider(io.ComfyNode):
                 GuidanceType.Input("video", optional=True, tooltip="Guidance of the picture."),
                 GuidanceType.Input("audio", optional=True, tooltip="Guidance of the sound."),
             ],
-            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX).")],
+            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -230,7 +230,7 @@ class PresetGuider(io.ComfyNode):
                     "guided; official HQ: for res_2s; none: one pass a step (distilled models, refinements).",
                 ),
             ],
-            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX).")],
+            outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")],
         )
 
     @classmethod

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import torch
+from torch import Tensor
+
+from ..samplers.shapes import pixel_frames
 from ..samplers.streams import Streams
 from .generations import generation_of, of_latent
-from .host.api import io
-from .latents import FRAME_RATE, ITEMS, Latent, audio_of, joined, refuse_other_duration, video_of
+from .host.api import NestedTensor, io
+from .latents import (
+    FRAME_RATE,
+    Latent,
+    audio_of,
+    items_of,
+    joined,
+    masks_of,
+    refuse_other_duration,
+    video_of,
+    with_items,
+)
 from .made import MADE, made_of, merged_steps
 
 
@@ -29,13 +43,17 @@ class JoinAV(io.ComfyNode):
     @classmethod
     def execute(cls, video: Latent, audio: Latent) -> io.NodeOutput:
         video = of_latent(video, audio, "audio")
-        pair = Streams(video=video_of(video), audio=audio_of(audio))
-        items = Streams(video=_items(video, "video"), audio=_items(audio, "audio"))
-        rest = {key: value for key, value in video.items() if key == FRAME_RATE}
-        steps = merged_steps(made_of(video), made_of(audio))
-        latent = {"samples": joined(pair), ITEMS: items, MADE: steps, **rest, **generation_of(video)}
-        refuse_other_duration(latent)
-        return io.NodeOutput(latent)
+        picture, sound, steps = video_of(video), audio_of(audio), merged_steps(made_of(video), made_of(audio))
+        pair = Streams(video=picture, audio=sound)
+        latent: Latent = {"samples": joined(pair), MADE: steps, **generation_of(video)}
+        if video.get(FRAME_RATE) is not None:  # a latent of ComfyUI has none: the sampler will ask for it
+            latent[FRAME_RATE] = video[FRAME_RATE]
+            refuse_other_duration(pixel_frames(picture.shape[2]), sound.shape[2], float(video[FRAME_RATE]))
+        masks = (masks_of(video).video, masks_of(audio).audio)
+        if any(mask is not None for mask in masks):
+            members = zip(masks, (picture, sound), strict=True)
+            latent["noise_mask"] = NestedTensor([_whole(member) if mask is None else mask for mask, member in members])
+        return io.NodeOutput(with_items(latent, Streams(video=items_of(video).video, audio=items_of(audio).audio)))
 
 
 class SplitAV(io.ComfyNode):
@@ -57,12 +75,17 @@ class SplitAV(io.ComfyNode):
 
     @classmethod
     def execute(cls, latent: Latent) -> io.NodeOutput:
-        video, audio = _items(latent, "video"), _items(latent, "audio")
-        return io.NodeOutput(
-            {**latent, "samples": video_of(latent), ITEMS: Streams(video=video)},
-            {**latent, "samples": audio_of(latent), ITEMS: Streams(audio=audio)},
-        )
+        items, masks = items_of(latent), masks_of(latent)
+        video = with_items({**latent, "samples": video_of(latent)}, Streams(video=items.video))
+        audio = with_items({**latent, "samples": audio_of(latent)}, Streams(audio=items.audio))
+        return io.NodeOutput(_masked(video, masks.video), _masked(audio, masks.audio))
 
 
-def _items(latent: Latent, stream: str) -> tuple[object, ...]:
-    return getattr(latent.get(ITEMS, Streams()), stream) or ()
+def _whole(member: Tensor) -> Tensor:
+    """The mask of a latent that is generated everywhere."""
+    return torch.ones_like(member[:, :1])
+
+
+def _masked(latent: Latent, mask: Tensor | None) -> Latent:
+    rest = {name: entry for name, entry in latent.items() if name != "noise_mask"}
+    return rest if mask is None else {**rest, "noise_mask": mask}

@@ -6,6 +6,7 @@ add travels under a key of our own until a stage is sampled.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,6 @@ from ..samplers.shapes import (
     latent_grid,
     nearest_frames,
     nearest_size,
-    pixel_frames,
 )
 from ..samplers.state import AudioLayout, VideoLayout
 from ..samplers.streams import Streams
@@ -30,7 +30,8 @@ from .generations import of_part
 from .host.api import NestedTensor, io, warn_user
 
 FRAME_RATE = "frame_rate"
-ITEMS = "openltx_items"
+# Of the two streams apart, because ComfyUI's nodes join the entries of a video and an audio latent by their names.
+VIDEO_ITEMS, AUDIO_ITEMS = "openltx_video_items", "openltx_audio_items"
 # Of generated keyframes, under ComfyUI's names: their pixel frames, one a latent frame, and the clip's frames.
 KEYFRAMES, KEYFRAME_CLIP = "generated_keyframe_indices", "generated_keyframe_num_frames"
 FIRST_CLIP = "openltx_first_stage_frames"  # of keyframes of a rendering round: what pictures count in
@@ -204,18 +205,31 @@ def frame_rate_of(latent: Latent) -> float:
     return float(rate)
 
 
-def refuse_other_duration(latent: Latent) -> None:
-    """ValueError where video and audio of a LATENT do not last equally long, give or take a latent frame of sound."""
-    pair = members(latent)
-    if pair.video is None or pair.audio is None:
-        return
-    frames, rate, found = pixel_frames(pair.video.shape[2]), frame_rate_of(latent), pair.audio.shape[2]
+def refuse_other_duration(frames: int, found: int, rate: float) -> None:
+    """ValueError where `found` latent frames of sound do not last as long as `frames` pictures, give or take one."""
     expected = audio_latent_frames(frames, rate)
     if abs(found - expected) > 1:  # rates that are doubled and halved round differently
         raise ValueError(
             f"audio: expected a latent of {expected} frames ({expected / 25:.2f} s) beside {frames} pictures at "
             f"{rate:g} a second, found {found} ({found / 25:.2f} s); let Encode Audio (LTX) fit it to the video"
         )
+
+
+def masks_of(latent: Latent) -> Streams[Tensor]:
+    """ComfyUI's `noise_mask` (b, 1, F, H, W) and (b, 1, T, bins), of any size, 1: generate. Plain: the first's."""
+    found = latent.get("noise_mask")
+    if found is None:
+        return Streams()
+    masks = iter(found.unbind() if getattr(found, "is_nested", False) else [found])
+
+    def own(member: Tensor) -> Tensor | None:
+        mask: Tensor | None = next(masks, None)
+        if mask is None or mask.ndim == member.ndim:
+            return None if mask is None else mask[:, :1].float()
+        frames = (1, 1, -1) if member.ndim == 5 else (-1, 1)
+        return mask.reshape(*frames, *mask.shape[-2:]).float()
+
+    return members(latent).map(own)
 
 
 def keyframes_of(latent: Latent) -> tuple[int, ...]:
@@ -239,8 +253,18 @@ def pixel_size(latent: Latent) -> tuple[int, int]:
 
 def items_of(latent: Latent) -> Streams[Items]:
     """The conditioning items that nodes have added, a list a stream."""
-    items: Streams[Items] = latent.get(ITEMS, Streams(video=(), audio=()))
-    return items
+    return Streams(video=latent.get(VIDEO_ITEMS, ()), audio=latent.get(AUDIO_ITEMS, ()))
+
+
+def with_items(latent: Latent, items: Streams[Sequence[ConditioningItem]]) -> Latent:
+    """The LATENT with these conditioning items and no others."""
+    given = {VIDEO_ITEMS: items.video, AUDIO_ITEMS: items.audio}
+    return without_items(latent) | {name: tuple(own) for name, own in given.items() if own}
+
+
+def without_items(latent: Latent) -> Latent:
+    """The LATENT without conditioning items: they are used up, or belong to another one."""
+    return {name: entry for name, entry in latent.items() if name not in (VIDEO_ITEMS, AUDIO_ITEMS)}
 
 
 def with_video_item(latent: Latent, item: ConditioningItem) -> Latent:
@@ -248,7 +272,7 @@ def with_video_item(latent: Latent, item: ConditioningItem) -> Latent:
     items = items_of(latent)
     video = (*(items.video or ()), item)
     check_items(video, layout_of(latent), slots_supported=True)  # the sampler knows the model
-    return {**latent, ITEMS: Streams(video=video, audio=items.audio)}
+    return with_items(latent, Streams(video=video, audio=items.audio))
 
 
 def with_audio_item(latent: Latent, item: ConditioningItem) -> Latent:
@@ -256,4 +280,4 @@ def with_audio_item(latent: Latent, item: ConditioningItem) -> Latent:
     items = items_of(latent)
     audio = (*(items.audio or ()), item)
     check_items(audio, AudioLayout(tokens=audio_of(latent).shape[2], channels=audio_of(latent).shape[1]))
-    return {**latent, ITEMS: Streams(video=items.video, audio=audio)}
+    return with_items(latent, Streams(video=items.video, audio=audio))

@@ -20,7 +20,8 @@ from ..model_loaders.parts import (
 from .host.api import compute_device, io, model_files, model_path
 from .named_files import AUTO, chosen, training_input, training_of
 
-INSIDE = "inside the checkpoint"
+INSIDE, IN_THESE = "inside the checkpoint", "in these files"
+APART = ("connectors", "projection")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -87,6 +88,7 @@ class LoadTransformer(io.ComfyNode):
                 io.Combo.Input("text_encoder", options=model_files("text_encoders"), tooltip="Gemma with projections."),
                 _dtype_input(),
                 training_input(),
+                *(_apart(name) for name in APART),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The diffusion transformer."),
@@ -95,10 +97,19 @@ class LoadTransformer(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, transformer: str, text_encoder: str, dtype: str, training: str = AUTO) -> io.NodeOutput:
+    def execute(
+        cls,
+        transformer: str,
+        text_encoder: str,
+        dtype: str,
+        training: str = AUTO,
+        connectors: str = IN_THESE,
+        projection: str = IN_THESE,
+    ) -> io.NodeOutput:
         path, encoder = chosen("diffusion_models", transformer), chosen("text_encoders", text_encoder)
+        extra = [chosen("text_encoders", name) for name in (connectors, projection) if name != IN_THESE]
         model = open_model(path, dtype=_dtype(dtype), training=training_of(path, training))
-        return io.NodeOutput(model, open_text(encoder, path, dtype=_dtype(dtype)))
+        return io.NodeOutput(model, open_text(encoder, path, dtype=_dtype(dtype), extra=extra))
 
 
 class LoadVAE(io.ComfyNode):
@@ -174,6 +185,16 @@ class OneStream(io.ComfyNode):
     @classmethod
     def execute(cls, model: DiffusionModel, stream: Literal["audio", "video"]) -> io.NodeOutput:
         return io.NodeOutput(only_stream(model, stream))
+
+
+def _apart(name: str) -> io.BaseInput:
+    return io.Combo.Input(
+        name,
+        options=model_files("text_encoders", before=[IN_THESE]),
+        default=IN_THESE,
+        optional=True,
+        tooltip=f"The file with the text {name}, where a repack has it apart from transformer and text encoder.",
+    )
 
 
 def _dtype_input() -> io.BaseInput:

@@ -10,12 +10,13 @@ from torch import Tensor
 from ..model_loaders.parts import TextPart
 from ..samplers.long_video import NOTHING, Handover, LongClip, Segment, SegmentItems, plan_segments
 from ..samplers.streams import Streams
-from .conditioning import Conditioning, EncodePrompt
+from .conditioning import EncodePrompt
+from .contexts import Conditioning
 from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .last_good import save_latent
-from .latents import FRAME_RATE, ITEMS, Latent, frame_rate_of, items_of, joined, layout_of, members
+from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, joined, layout_of, members, with_items, without_items
 from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
 from .rules import StepRule
@@ -151,13 +152,14 @@ class SampleLong(io.ComfyNode):
 
         def sample(segment: Segment, start: Streams[Tensor], items: Streams[SegmentItems]) -> Streams[Tensor]:
             check_interrupted()
-            part = {**generation_of(latent), "samples": joined(start), FRAME_RATE: clip.layout.fps, ITEMS: items}
+            part = {**generation_of(latent), "samples": joined(start), FRAME_RATE: clip.layout.fps}
+            part = with_items(part, items)
             own_noise, own_guider = segment_noise(seeds, segment), with_prompt(guider, prompts, segment.index)
             finished, _ = run_stage(own_noise, own_guider, sampler, sigmas, part)
             steps.extend(made_of(finished))
             return members(finished)
 
-        rest = {key: value for key, value in latent.items() if key != ITEMS}
+        rest = without_items(latent)
         made: list[Streams[Tensor]] = []
         try:
             for whole in clip.grown(segments, sample):

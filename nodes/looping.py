@@ -17,8 +17,8 @@ from ..samplers.shapes import SCALE
 from ..samplers.state import StreamState
 from ..samplers.steps import StepCallback, StepReport
 from ..samplers.streams import Streams
-from .conditioning import Conditioning
-from .generations import generation_of
+from .contexts import Conditioning
+from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
 from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, members, video_of, with_video_item
@@ -124,6 +124,8 @@ class SampleLooping(io.ComfyNode):
     ) -> io.NodeOutput:
         if members(latent).audio is not None:
             raise ValueError("latent: expected video alone, found sound beside it; use Sample Long Clip (LTX) for both")
+        for name, other in (("guides", guides), ("context", context), ("reference", reference)):
+            latent = latent if other is None else of_latent(latent, other, name)
         images, strength = pictures_of(items_of(latent).video or ())
         loop = Loop(
             tile=tile,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ..model_loaders.lora.model import with_lora
 from ..model_loaders.lora.strengths import LoraStrengths, parse_block_ranges
-from ..model_loaders.parts import DiffusionModel
+from ..model_loaders.lora.text import with_text_lora
+from ..model_loaders.parts import DiffusionModel, TextPart
 from .host.api import io, model_files
 from .named_files import chosen
 
@@ -63,6 +64,34 @@ class LoadLora(io.ComfyNode):
         adapted, report = with_lora(model, chosen("loras", lora), strengths.scaled(strength))
         factors = (report.reference_downscale_factor, report.reference_temporal_scale_factor)
         return io.NodeOutput(adapted, *factors, str(report))
+
+
+class LoadTextLora(io.ComfyNode):
+    """One LoRA more for a text encoder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="OpenLTXLoadTextLora",
+            display_name="Load Text Encoder LoRA (LTX)",
+            category="OpenLTX/loaders",
+            description="Adds a LoRA to Gemma, the text projection and the connectors. What a file holds for the "
+            "transformer is left to Load LoRA (LTX).",
+            inputs=[
+                io.Clip.Input("text_encoder", tooltip="From a loader, or from another node of this kind."),
+                io.Combo.Input("lora", options=model_files("loras"), tooltip="With layers of a text encoder."),
+                _strength("strength", "Of the LoRA; may be negative."),
+            ],
+            outputs=[
+                io.Clip.Output("text_encoder", tooltip="The text encoder with the LoRA."),
+                io.String.Output("report", tooltip="Rank, layers applied, keys ignored."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, text_encoder: TextPart, lora: str, strength: float) -> io.NodeOutput:
+        adapted, report = with_text_lora(text_encoder, chosen("loras", lora), strength)
+        return io.NodeOutput(adapted, str(report))
 
 
 def _strength(name: str, tooltip: str) -> io.BaseInput:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..samplers.guidance import Nag
 from ..samplers.streams import Streams
-from .conditioning import Conditioning
+from .contexts import Conditioning
 from .guide import Guider
 from .host.api import io
 

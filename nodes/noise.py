@@ -13,7 +13,7 @@ from ..samplers.state import AudioLayout, StreamState
 from ..samplers.streams import Streams
 from ..samplers.tokens import patchify_audio, patchify_video
 from .host.api import io
-from .latents import Latent, joined, members
+from .latents import Latent, items_of, joined, members
 
 NEXT_STAGE = 0x9E3779B97F4A7C15  # added to the seed: far from the seeds that people try one after the other
 
@@ -35,7 +35,8 @@ class NoiseSource(Protocol):
 class SeededNoise:
     """From a seed, on the CPU. Order: video grid, its appended tokens, audio grid, its appended tokens.
 
-    Without appended tokens these are ComfyUI's numbers. `generate_noise` is ComfyUI's own interface.
+    Without appended tokens these are ComfyUI's numbers. `generate_noise` is ComfyUI's own interface; its samplers know
+    nothing of our conditioning items, so a latent with some is refused there.
     """
 
     seed: int
@@ -58,6 +59,11 @@ class SeededNoise:
         return sde_noise(seed)
 
     def generate_noise(self, latent: Latent) -> Any:
+        if any(items_of(latent).present()):
+            raise ValueError(
+                "latent: expected no conditioning items of OpenLTX for ComfyUI's samplers, found some; use Sample "
+                "Stage (LTX), or guides of LTXVAddGuide"
+            )
         return joined(draw_noise(self.seed, members(latent).map(lambda member: member.shape)))
 
 
@@ -91,7 +97,7 @@ class Noise(io.ComfyNode):
                     tooltip="The same seed and settings give the same result on the same machine.",
                 )
             ],
-            outputs=[io.Noise.Output("noise", tooltip="For Sample Stage (LTX).")],
+            outputs=[io.Noise.Output("noise", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")],
         )
 
     @classmethod

@@ -11,7 +11,7 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..networks.transformer import Perturbation, PerturbationType, Prepared, Stream, Transformer
+from ..networks.transformer import Perturbation, PerturbationType, Prepared, Stream, Transformer, TransformerConfig
 from ..networks.transformer.state import PreparedStream
 from ..samplers.denoiser import Predict
 from ..samplers.guidance import Nag, Pass
@@ -62,14 +62,20 @@ def predictor(
 def affordable_passes(transformer: Transformer, states: Streams[StreamState]) -> int:
     """How many passes to batch. It follows from the device's size and not from what is free, which changes from run
     to run: the same settings on the same machine must give the same bits. 1 on a CPU, where batching gains nothing."""
-    device = next(transformer.parameters()).device
+    device = states.present()[0].latent.device  # of the weights a host may keep some elsewhere
     if device.type != "cuda":
         return 1
-    stream = transformer.config.video or transformer.config.audio
-    assert stream is not None
     tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
-    one_pass = ACTIVATIONS * stream.width * transformer.dtype.itemsize * tokens
-    return passes_within(_beside_weights(transformer, device), one_pass)
+    return passes_within(
+        _beside_weights(transformer, device), activation_bytes(transformer.config, transformer.dtype, tokens)
+    )
+
+
+def activation_bytes(config: TransformerConfig, dtype: torch.dtype, tokens: int) -> int:
+    """What one pass over `tokens` of both streams and all samples needs at once, beside weights and latents."""
+    stream = config.video or config.audio
+    assert stream is not None
+    return ACTIVATIONS * stream.width * dtype.itemsize * tokens
 
 
 def _beside_weights(transformer: Transformer, device: torch.device) -> int:
@@ -90,7 +96,7 @@ def keeps_text(transformer: Transformer, texts: Texts, states: Streams[StreamSta
     """
     if transformer.config.text_modulation:
         return False
-    device = next(transformer.parameters()).device
+    device = states.present()[0].latent.device
     return device.type != "cuda" or TEXT_SHARE * _beside_weights(transformer, device) >= kept_text_bytes(
         transformer, texts, states
     )
@@ -197,14 +203,14 @@ class _Predictor:
     def _prepare(self, passes: Sequence[Pass], streams: Streams[Stream]) -> Prepared:
         key = tuple(a_pass.positive for a_pass in passes)
         if key not in self._prepared:
-            whole = streams.map(_with_strengths, self._states)
+            whole = streams.map(with_strengths, self._states)
             prepared = self._transformer.prepare(whole.video, whole.audio, cache_text=self._keeps_text)
             like = next((other for texts, other in self._prepared.items() if len(texts) == len(key)), None)
             self._prepared[key] = prepared if like is None else _sharing_tables(prepared, like)
         return self._prepared[key]
 
 
-def _with_strengths(stream: Stream, state: StreamState) -> Stream:
+def with_strengths(stream: Stream, state: StreamState) -> Stream:
     """Only `prepare` is given the strengths: as a matrix while it is small, else rows of it are made when needed."""
     strengths = state.attention
     if strengths is None:
@@ -228,13 +234,14 @@ def _sharing_tables(prepared: Prepared, other: Prepared) -> Prepared:
 
 def _perturbations(passes: Sequence[Pass], batch: int) -> list[list[Perturbation]] | None:
     """One list a sample, in the order of `_repeated`; None if nothing is perturbed."""
-    of_passes = [_perturbations_of(a_pass) for a_pass in passes]
+    of_passes = [perturbations_of(a_pass) for a_pass in passes]
     if not any(of_passes):
         return None
     return [perturbations for perturbations in of_passes for _ in range(batch)]
 
 
-def _perturbations_of(a_pass: Pass) -> list[Perturbation]:
+def perturbations_of(a_pass: Pass) -> list[Perturbation]:
+    """What a sample of this pass skips."""
     skips = a_pass.skip_self_attention
     kinds: list[tuple[PerturbationType, frozenset[int] | str | None]] = [
         ("skip_video_self_attn", skips.video),

@@ -12,7 +12,7 @@ from ..samplers.guidance import Guidance
 from ..samplers.recipe_presets import PRESETS, RECIPES, StageRule, recipe_preset
 from ..samplers.schedules import distilled_sigmas, ltx2_sigmas, manual_sigmas
 from ..samplers.streams import Streams
-from .conditioning import Conditioning
+from .contexts import Conditioning
 from .guide import Guider, PresetGuider
 from .host.api import io, ui, warn_user
 from .rules import NamedRule

@@ -19,7 +19,7 @@ from .latents import EmptyAVLatent
 from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
 from .long import EncodePrompts, SampleLong
 from .looping import SampleLooping
-from .lora import LoadLora
+from .lora import LoadLora, LoadTextLora
 from .mask_items import ConditionInpaint, ConditionRetake
 from .negative_prompt import NegativePrompt
 from .noise import NextNoise, Noise
@@ -32,11 +32,12 @@ from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
 from .step_changes import ScaleSteps, SteadySteps
 from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
+from .train import TrainLora
 from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, InspectFile, Download, LoadClip),
+    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, TrainLora),
     *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),

@@ -15,7 +15,6 @@ from .host.api import io
 from .latents import (
     FIRST_CLIP,
     FRAME_RATE,
-    ITEMS,
     KEYFRAME_CLIP,
     KEYFRAMES,
     WINDOW,
@@ -28,6 +27,7 @@ from .latents import (
     members,
     video_of,
     with_video_item,
+    without_items,
 )
 from .made import MADE, made_of, merged_steps
 
@@ -220,7 +220,7 @@ class TrimVideo(io.ComfyNode):
                 f"frames: expected at most {pixel_frames(video.shape[2])} after {rounds} rounds, found "
                 f"{pixel_frames(count)}; take the frames of the first stage"
             )
-        rest: dict[str, Any] = {key: value for key, value in latent.items() if key not in (ITEMS, WINDOW)}
+        rest = {key: value for key, value in without_items(latent).items() if key != WINDOW}
         return io.NodeOutput({**rest, "samples": joined(replace_video(latent, video[:, :, :count]))})
 
 

@@ -123,7 +123,9 @@ class Sampler(io.ComfyNode):
                     tooltip="Seed of the noise inside res_2s; the official recipe uses -1 for every clip.",
                 ),
             ],
-            outputs=[io.Sampler.Output("sampler", tooltip="For Sample Stage (LTX).")],
+            outputs=[
+                io.Sampler.Output("sampler", tooltip="For Sample Stage (LTX), or ComfyUI's SamplerCustomAdvanced.")
+            ],
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..model_loaders.parts import DiffusionModel, VideoPart
 from ..samplers.guidance import Guidance
 from ..samplers.streams import Streams
-from .conditioning import Conditioning
+from .contexts import Conditioning
 from .guide import Guider
 from .host.api import io
 from .latents import Latent
@@ -102,7 +102,7 @@ class SampleStage(io.ComfyNode):
             category="OpenLTX/sampling",
             description="Denoises a latent with any noise, guider, step rule and sigmas; its items take part.",
             inputs=[
-                io.Noise.Input("noise", tooltip="From Noise (LTX)."),
+                io.Noise.Input("noise", tooltip="From Noise (LTX), or ComfyUI's RandomNoise."),
                 io.Guider.Input("guider", tooltip="From Guider (LTX) or Preset Guider (LTX)."),
                 io.Sampler.Input("sampler", tooltip="From Step Rule (LTX)."),
                 io.Sigmas.Input("sigmas", tooltip="From a schedule node; the first value is the level of noise."),

@@ -2,46 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
+from ..networks.transformer import Transformer
 from ..samplers.community import CommunityDenoiser, community_noised
-from ..samplers.conditioning import KeyframeSlots, apply_items
 from ..samplers.denoiser import Denoiser
 from ..samplers.schedules import check_sigmas
-from ..samplers.shapes import pixel_frames
-from ..samplers.state import StageResult, StreamState, audio_state, end_stage, noised, video_state
+from ..samplers.state import StreamState, noised
 from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
-from .conditioning import contexts_of
-from .generations import generation_of, of_part
+from .contexts import POSITIVE, contexts_of
+from .generations import of_part
 from .guide import Guider
 from .host.api import compute_device, warn_user
 from .last_good import LastGood
 from .latents import (
-    FRAME_RATE,
-    ITEMS,
-    KEYFRAME_CLIP,
-    KEYFRAMES,
-    Items,
     Latent,
-    frame_rate_of,
-    items_of,
-    joined,
     members,
-    refuse_other_duration,
 )
 from .made import MADE, made_of, stage_step
 from .noise import NoiseSource
-from .predictor import Texts, predictor
+from .predictor import Texts, activation_bytes, predictor
 from .preview import interruptible, step_progress
 from .rules import StepRule
+from .start import start_of
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
 MASK_RULES = {"official": (noised, Denoiser), "community": (community_noised, CommunityDenoiser)}
@@ -55,13 +44,12 @@ def run_stage(
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
     """
     latent, sigmas = of_part(latent, guider.model), check_sigmas(sigmas)
-    refuse_other_duration(latent)
     refuse_unfit(latent, guider.model)
     warn_of_guided_distilled(guider)
-    states = stage_states(latent, guider.model, compute_device())
-    start, denoiser = MASK_RULES[guider.mask_rule]
-    states = states.map(lambda state, drawn: start(state, drawn, sigmas[0]), noise.start(states))
-    transformer = guider.model.transformer.on(compute_device())
+    start = start_of(latent, guider.positive, guider.model, compute_device())
+    noised_by, denoiser = MASK_RULES[guider.mask_rule]
+    states = start.states.map(lambda state, drawn: noised_by(state, drawn, sigmas[0]), start.noise(noise))
+    transformer = _transformer(guider.model, states)
     texts = stage_texts(guider, states)
     denoise = denoiser(
         states,
@@ -71,24 +59,26 @@ def run_stage(
         unconditioned=rule.needs_unconditioned,
     )
 
-    def results(tokens: Streams[Tensor]) -> Streams[StageResult]:
-        return tokens.map(lambda own, state: end_stage(replace(state, latent=own)), states)
-
-    shown = step_progress(
-        len(sigmas) - 1, guider.preview, lambda tokens: results(tokens).map(lambda result: result.latent)
-    )
+    shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
     blocks = interruptible(transformer.transformer_blocks)
-    with blocks, LastGood(latent, lambda tokens: _finished(latent, results(tokens))[0]) as good:
+    with blocks, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
 
         def stepped(report: StepReport) -> None:
             good(report)
             shown(report)
 
         denoised = rule.run(denoise, states, sigmas, noise, stepped)
-    finished, keyframes = _finished(latent, results(denoised))
+    finished, keyframes = start.finished(denoised)
     step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles)
     finished[MADE] = (*made_of(latent), step)
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
+
+
+def _transformer(model: DiffusionModel, states: Streams[StreamState]) -> Transformer:
+    """The network, on the device, with room for one pass beside it."""
+    tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
+    needed = activation_bytes(model.config, model.transformer.dtype, tokens)
+    return model.transformer.on(compute_device(), memory=needed)
 
 
 def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:
@@ -120,23 +110,9 @@ def warn_of_guided_distilled(guider: Guider) -> None:
         )
 
 
-def stage_states(latent: Latent, model: DiffusionModel, device: torch.device) -> Streams[StreamState]:
-    """The streams of a LATENT as token states with its items in them, before noise."""
-    start = members(latent).map(lambda member: member.to(device, torch.float32))
-    states = Streams(
-        video=None if start.video is None else video_state(start.video, frame_rate_of(latent)),
-        audio=None if start.audio is None else audio_state(start.audio),
-    )
-
-    def apply(state: StreamState, items: Items | None) -> StreamState:
-        return apply_items(state, items or (), slots_supported=model.config.keyframe_marker)
-
-    return states.map(apply, items_of(latent))
-
-
 def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
     """The contexts of the streams. A frozen stream reads its positive text in every pass: it has nothing to guide."""
-    positive = contexts_of(guider.positive, guider.model, "positive")
+    positive = contexts_of(guider.positive, guider.model, POSITIVE)
     negative: Streams[Tensor] = Streams()
     if guider.negative is not None:
         negative = contexts_of(guider.negative, guider.model, "negative")
@@ -145,22 +121,3 @@ def stage_texts(guider: Guider, states: Streams[StreamState]) -> Texts:
         return None if state.frozen else context
 
     return Texts(positive=positive, negative=states.map(unfrozen, negative), nag=guider.nag)
-
-
-def _finished(latent: Latent, results: Streams[StageResult]) -> tuple[Latent, Latent | None]:
-    pair = results.map(lambda result: result.latent.float().cpu())
-    rest = {key: value for key, value in latent.items() if key != ITEMS}
-    return {**rest, "samples": joined(pair)}, _keyframes(latent, results.video)
-
-
-def _keyframes(latent: Latent, video: StageResult | None) -> Latent | None:
-    if video is None or video.slots is None:
-        return None
-    slots = next(item for item in items_of(latent).video or () if isinstance(item, KeyframeSlots))
-    return {
-        **generation_of(latent),
-        "samples": video.slots.float().cpu(),
-        FRAME_RATE: frame_rate_of(latent),
-        KEYFRAMES: list(slots.positions),
-        KEYFRAME_CLIP: pixel_frames(video.latent.shape[2]),
-    }

@@ -16,7 +16,7 @@ from ..samplers.tiling import AxisTiles, Tile, TilePlan, affordable_plan, blend_
 from .generations import generation_of
 from .guide import Guider
 from .host.api import check_interrupted, io
-from .latents import FRAME_RATE, ITEMS, Latent, items_of, joined, layout_of, members, video_of
+from .latents import FRAME_RATE, Latent, items_of, joined, layout_of, members, video_of, with_items, without_items
 from .long import seeded
 from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
@@ -144,8 +144,7 @@ class SampleTiles(io.ComfyNode):
             parts.append(video_of(finished))
             steps += made_of(finished)
         pair = Streams(video=blend_tiles(tiles, parts), audio=members(latent).audio)
-        rest = {key: value for key, value in latent.items() if key != ITEMS}
-        return io.NodeOutput({**rest, "samples": joined(pair), MADE: steps})
+        return io.NodeOutput({**without_items(latent), "samples": joined(pair), MADE: steps})
 
 
 class MaskRule(io.ComfyNode):
@@ -197,7 +196,7 @@ def tile_latent(latent: Latent, tile: Tile) -> Latent:
         audio_items = (GivenStream(latent=sound),)
     cut = Streams(video=tile.cut(video_of(latent)), audio=sound)
     items = Streams(video=tuple(cut_video_items(items_of(latent).video or (), tile, layout)), audio=audio_items)
-    return {**generation_of(latent), "samples": joined(cut), FRAME_RATE: layout.fps, ITEMS: items}
+    return with_items({**generation_of(latent), "samples": joined(cut), FRAME_RATE: layout.fps}, items)
 
 
 def plan_text(plan: TilePlan, grid: VideoGrid) -> str:

@@ -5,7 +5,7 @@ A step rule never sees a network, a text or a guidance: only `denoise(latents, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -66,6 +66,67 @@ class _Memory:
     running: Tensor | None = None
 
 
+class GuidedRun:
+    """Which passes guidance needs at each evaluation of a run, and what it keeps from one to the next."""
+
+    def __init__(
+        self,
+        guidance: Streams[GuidanceAt],
+        *,
+        frozen: Streams[bool],
+        negative: Streams[bool] = NO_NEGATIVES,
+        unconditioned: bool = False,
+    ) -> None:
+        """frozen: streams that are wholly given; they ask for nothing. negative, unconditioned: see `Denoiser`."""
+        self._guidance, self._frozen = guidance, frozen
+        self._negative, self._unconditioned = negative, unconditioned
+        self._memories = frozen.map(lambda _: _Memory())
+        frozen.map(_refuse_missing_text, guidance, negative)
+
+    def update(
+        self, sigma: float, step: int | None, predict: Callable[[Sequence[Pass]], Sequence[Streams[Tensor]]]
+    ) -> None:
+        """One evaluation. predict: passes -> predictions of x0 (B, T, C) in their order; not called if none is due."""
+        guidance: Streams[Guidance] = self._frozen.map(lambda _, own: own.at(sigma), self._guidance)
+        skipped = self._frozen.map(
+            lambda frozen, own, memory: _skips(frozen, own, memory, step), guidance, self._memories
+        )
+        # The prediction of a frozen stream is its clean latent: it asks for nothing, but the other stream reads it.
+        asking = self._frozen.map(lambda frozen, skips: not (frozen or skips), skipped)
+        if not any(asking.present()):
+            return
+        passes = plan_passes(
+            guidance,
+            asking=asking,
+            enabled=skipped.map(lambda skips: not skips),
+            negative=self._negative,
+            unconditioned=self._unconditioned,
+        )
+        names = [a_pass.name for a_pass in passes]
+
+        def remember(memory: _Memory, asks: bool, own: Guidance, *of_passes: Tensor) -> None:
+            if asks:
+                predictions = Predictions(**dict(zip(names, of_passes, strict=True)))
+                memory.guided, memory.running = guide(predictions, own, memory.running)
+                if self._unconditioned:
+                    u = predictions.unconditioned
+                    memory.unconditioned = predictions.conditioned if u is None else u
+
+        self._memories.map(remember, asking, guidance, *predict(passes))
+
+    def guided(self, otherwise: Streams[Tensor]) -> Streams[Tensor]:
+        """The last guided predictions; of a stream that never had one, `otherwise`."""
+        return otherwise.map(lambda own, memory: own if memory.guided is None else memory.guided, self._memories)
+
+    def unconditioned(self, otherwise: Streams[Tensor]) -> Streams[Tensor] | None:
+        """The last unconditioned predictions; None if they were not asked for."""
+        if not self._unconditioned:
+            return None
+        return otherwise.map(
+            lambda own, memory: own if memory.unconditioned is None else memory.unconditioned, self._memories
+        )
+
+
 class Denoiser:
     """Guided, mask-blended prediction of the clean latent at a sigma (spec sampling.md sections 4 and 7).
 
@@ -86,72 +147,37 @@ class Denoiser:
         unconditioned: also return the unconditioned prediction, at any scale (CFG++). A stream without a negative text
         keeps its positive one; if no stream has any, it is the conditioned prediction and costs no pass.
         """
-        self._states, self._guidance, self._predict = states, guidance, predict
-        self._negative, self._unconditioned = negative, unconditioned
-        self._memories = states.map(lambda _: _Memory())
-        states.map(_refuse_missing_text, guidance, negative)
+        self._states, self._predict = states, predict
+        frozen = states.map(lambda state: state.frozen)
+        self._run = GuidedRun(guidance, frozen=frozen, negative=negative, unconditioned=unconditioned)
 
     def __call__(self, latents: Streams[Tensor], sigma: Tensor, step: int | None = None, /) -> Denoised:
-        guidance: Streams[Guidance] = self._states.map(lambda _, own: own.at(float(sigma)), self._guidance)
-        skipped = self._states.map(
-            lambda state, own, memory: _skips(state, own, memory, step), guidance, self._memories
-        )
-        # The prediction of a frozen stream is its clean latent: it asks for nothing, but the other stream reads it.
-        asking = self._states.map(lambda state, skips: not (state.frozen or skips), skipped)
-        if any(asking.present()):
-            self._evaluate(latents, sigma, guidance, asking, skipped.map(lambda skips: not skips))
-        guided = latents.map(_last_guided, self._states, self._memories)
-        unconditioned = latents.map(_last_unconditioned, self._states, self._memories) if self._unconditioned else None
+        self._run.update(float(sigma), step, lambda passes: self._predictions(passes, latents, sigma))
+        clean = latents.map(lambda latent, state: state.clean.to(latent), self._states)
+        guided = self._run.guided(clean)
         return Denoised(
             x0=guided.map(lambda x0, state: pull_to_clean(x0, state.clean, state.mask), self._states),
-            unconditioned=unconditioned,
+            unconditioned=self._run.unconditioned(clean),
         )
 
-    def _evaluate(
-        self,
-        latents: Streams[Tensor],
-        sigma: Tensor,
-        guidance: Streams[Guidance],
-        asking: Streams[bool],
-        enabled: Streams[bool],
-    ) -> None:
-        """One call of the network, and its guided predictions into the memories of the streams that asked."""
-        passes = plan_passes(
-            guidance, asking=asking, enabled=enabled, negative=self._negative, unconditioned=self._unconditioned
-        )
+    def _predictions(
+        self, passes: Sequence[Pass], latents: Streams[Tensor], sigma: Tensor
+    ) -> Sequence[Streams[Tensor]]:
+        """Of x0, from one call of the network."""
         timesteps = self._states.map(lambda state: state.mask * sigma)
         sigmas = self._states.map(lambda state: _scalar_sigma(state, sigma))
         velocities = self._predict(passes, latents, timesteps, sigmas)
-        x0 = [latents.map(x0_from_velocity, velocity, timesteps) for velocity in velocities]
-        names = [a_pass.name for a_pass in passes]
-
-        def remember(memory: _Memory, asks: bool, own: Guidance, *of_passes: Tensor) -> None:
-            if asks:
-                predictions = Predictions(**dict(zip(names, of_passes, strict=True)))
-                memory.guided, memory.running = guide(predictions, own, memory.running)
-                if self._unconditioned:
-                    u = predictions.unconditioned
-                    memory.unconditioned = predictions.conditioned if u is None else u
-
-        self._memories.map(remember, asking, guidance, *x0)
+        return [latents.map(x0_from_velocity, velocity, timesteps) for velocity in velocities]
 
 
-def _refuse_missing_text(state: StreamState, guidance: GuidanceAt, has_negative: bool | None) -> None:
+def _refuse_missing_text(frozen: bool, guidance: GuidanceAt, has_negative: bool | None) -> None:
     wanted = any(parameters.wants("unconditioned") for parameters in guidance.sets())
-    if wanted and not has_negative and not state.frozen:
+    if wanted and not has_negative and not frozen:
         raise ValueError("negative: text guidance needs a negative prompt (an empty one will do), found none")
 
 
-def _skips(state: StreamState, guidance: Guidance, memory: _Memory, step: int | None) -> bool:
-    return step is not None and not state.frozen and memory.guided is not None and guidance.skips(step)
-
-
-def _last_guided(latent: Tensor, state: StreamState, memory: _Memory) -> Tensor:
-    return state.clean.to(latent) if memory.guided is None else memory.guided
-
-
-def _last_unconditioned(latent: Tensor, state: StreamState, memory: _Memory) -> Tensor:
-    return state.clean.to(latent) if memory.unconditioned is None else memory.unconditioned
+def _skips(frozen: bool, guidance: Guidance, memory: _Memory, step: int | None) -> bool:
+    return step is not None and not frozen and memory.guided is not None and guidance.skips(step)
 
 
 def _scalar_sigma(state: StreamState, sigma: Tensor) -> Tensor:

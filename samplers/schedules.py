@@ -44,8 +44,7 @@ def ltx2_sigmas(
         raise ValueError(f"terminal: expected a number from 0 to below 1, found {terminal}")
     if steps == 1:  # its only value is 1, and the stretch would divide zero by zero
         return torch.tensor([1.0, 0.0])
-    slope = (max_shift - base_shift) / (MAX_TOKENS - BASE_TOKENS)
-    power = math.exp(min(tokens * slope + (base_shift - BASE_TOKENS * slope), MAX_EXPONENT))
+    power = math.exp(min(shift_exponent(tokens, max_shift=max_shift, base_shift=base_shift), MAX_EXPONENT))
     odds = 1.0 / torch.linspace(1.0, 0.0, steps + 1, dtype=torch.float32)[:-1] - 1.0
     shifted = power / (power + odds)
     if stretch:
@@ -54,6 +53,12 @@ def ltx2_sigmas(
             distance = odds.double() / (power + odds.double())
         shifted = (1.0 - distance / (distance[-1] / (1.0 - terminal))).float()
     return torch.cat([shifted, torch.zeros(1)])
+
+
+def shift_exponent(tokens: int, *, max_shift: float = 2.05, base_shift: float = 0.95) -> float:
+    """How far the schedule for this many video tokens is shifted to high noise: what is added to a sigma's logit."""
+    slope = (max_shift - base_shift) / (MAX_TOKENS - BASE_TOKENS)
+    return tokens * slope + (base_shift - BASE_TOKENS * slope)
 
 
 def linear_quadratic_sigmas(steps: int, *, threshold: float = 0.025, linear_steps: int | None = None) -> Tensor:

@@ -60,3 +60,14 @@ def test_style(command: list[str]) -> None:
 def test_requirements_ask_for_nothing_that_the_host_brings() -> None:
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
     assert lines == ["huggingface_hub"]
+
+
+@pytest.mark.parametrize("folder", ["model_loaders", "nodes", "samplers", "networks", "media", "commands"])
+def test_no_import_goes_in_a_circle(folder: str) -> None:
+    """Between modules, imports inside functions included."""
+    graph = grimp.build_graph("openltx")
+    modules = graph.find_descendants(f"openltx.{folder}")
+    imported = {module: graph.find_modules_directly_imported_by(module) & modules for module in modules}
+    while free := {module for module, others in imported.items() if not others}:
+        imported = {module: others - free for module, others in imported.items() if module not in free}
+    assert imported == {}, f"in or behind a circle: {sorted(imported)}"

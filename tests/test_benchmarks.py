@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from math import prod
 from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from openltx.benchmarks import configs
+from openltx.benchmarks import configs, load
 from openltx.benchmarks.cases import TEXT_TOKENS, Case, read_case, tiny_cases, write_case
 from openltx.benchmarks.gpu_block import TOY_GRIDS, block_operations, measurements
 from openltx.benchmarks.layouts import DIFFUSERS_TRANSFORMER, diffusers_video_vae, renamed
@@ -50,6 +51,33 @@ def test_block_operations_agree_with_a_count(tmp_path: Path) -> None:
     video, audio = inputs["video_latent"].shape[1], inputs["audio_latent"].shape[1]
     expected = block_operations(video, audio, TEXT_TOKENS, 256, 128)
     assert counts[1] - counts[0] == pytest.approx(expected, rel=0.01)  # head gates come on top
+
+
+def test_loading_is_measured_on_a_file_of_full_structure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest: 48 layers of one head. What is read is all of it, whoever reads."""
+    shapes, config = load.full_structure(0.0)
+    assert len(shapes) == 4186
+    path = tmp_path / "ltx.safetensors"
+    load.write_file(path, shapes, config)
+    touched: list[int] = []
+    monkeypatch.setattr(load, "touch", lambda tensors: touched.append(sum(tensor.nbytes for tensor in tensors)))
+    for reader in ("openltx", "load_file"):
+        assert load.measure(reader, path)["seconds"] > 0  # type: ignore[operator]
+    assert touched == [2 * sum(prod(shape) for shape in shapes.values())] * 2
+    rows = [load.Reading(reader=name, cache="cold", seconds=2.0, rate=rate, extra=30) for name, rate in SPEEDS]
+    assert "openltx       2.00 s    1.00 GB/s  0.50 of raw   extra memory 0.0 MB (3.00 x largest)" in (
+        load.as_text(rows, 2 * 10**9, 10)
+    )
+
+
+SPEEDS = [("raw", 2e9), ("openltx", 1e9)]
+
+
+def test_held_memory_is_seen() -> None:
+    watch = load.Watch()
+    held = torch.ones(8_000_000)
+    found = watch.stop()
+    assert found is None or found == pytest.approx(held.nbytes, rel=0.2)
 
 
 def test_who_computes_something_else_gets_no_figures() -> None:

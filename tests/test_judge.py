@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 from openltx.networks.audio_vae import log_mel
 from openltx.training.judge import ATTRIBUTES, audio_events, judge, onset_errors, right
 from openltx.training.world import Clip, make_clip, sample_scene
+from openltx.training.world.picture import BEYOND, PALETTE
 
 CLIPS = 48
 DURATION = 49 / 24
@@ -66,3 +68,13 @@ def test_an_empty_picture_and_silence_have_nothing_in_them(level: float) -> None
     assert (verdict.colour, verdict.shape, verdict.size, verdict.count, verdict.motion) == ("none",) * 3 + (0, "none")
     assert verdict.silent
     assert verdict.video_events == verdict.audio_events == ()
+
+
+def test_a_new_colour_is_seen_with_its_palette_and_spoils_no_other() -> None:
+    palette = PALETTE | BEYOND
+    for clip, mel in clips()[:16]:
+        assert judge(clip.frames, mel, palette=palette).colour == clip.scene.colour
+        purple = make_clip(replace(clip.scene, colour="purple"))
+        assert "purple" in purple.caption
+        assert judge(purple.frames, mel, palette=palette).colour == "purple"
+        assert judge(purple.frames, mel).colour != "purple"

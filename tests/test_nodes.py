@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from openltx.media.images import prepare_image
-from openltx.nodes.conditioning import EncodePrompt, contexts_of
+from openltx.nodes.conditioning import EncodePrompt
+from openltx.nodes.contexts import contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from openltx.nodes.encode import EncodeAudio
 from openltx.nodes.generations import GENERATION
@@ -84,7 +85,7 @@ def test_conditioning_of_another_model_is_refused(parts: Any) -> None:
     assert contexts.video.shape[-1] == 128
     with pytest.raises(ValueError, match=r"positive: expected LTX-2\.3 .* found LTX-2"):
         Guider(model=model, positive=[[own[0][0], {GENERATION: "2"}]], guidance=NO_GUIDANCE)
-    with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64 .* found 77"):
+    with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64, found 77"):
         contexts_of([[torch.zeros(1, 4, 77), {}]], model, "negative")
     with pytest.raises(ValueError, match="one conditioning entry, found 2"):
         contexts_of(own + own, model, "positive")

@@ -32,6 +32,8 @@ from openltx.model_loaders.quantisation.quantise import (
 )
 from openltx.model_loaders.transformer import load_transformer, transformer_config
 from openltx.networks.transformer import Stream, StreamConfig, Transformer, TransformerConfig
+from openltx.training.lora.adapters import add_adapters, matching_layers
+from openltx.training.lora.export import lora_tensors
 
 CPU = torch.device("cpu")
 PREFIX = "model.diffusion_model."
@@ -284,3 +286,32 @@ def test_a_stored_layer_moves_and_casts_like_a_plain_one() -> None:
 def test_blocks_are_dequantised_in_the_dtype_asked_for() -> None:
     data = torch.frombuffer(bytearray(_q8_0(torch.randn(1, 64))), dtype=torch.uint8).view(-1, 34)
     assert dequantise_blocks(data, "Q8_0", dtype=torch.float16).dtype is torch.float16
+
+
+@EACH
+def test_a_lora_is_trained_around_stored_layers(kind: str, tmp_path: Path) -> None:
+    """They stay stored, gradients pass through them, and the file then gives what the adapters gave."""
+    path = _write(tmp_path / "model.safetensors", kind)
+    network = load_transformer(open_checkpoint(path))
+    dtypes = {name: parameter.dtype for name, parameter in network.state_dict().items()}
+    names = matching_layers(network, ("attn1.to_q", "ff.net.2"))
+    adapters = add_adapters(network, names, rank=2, scale=0.5, seed=0)
+    with torch.no_grad():
+        for layer in adapters.layers.values():
+            layer.up.copy_(torch.randn(layer.up.shape, generator=torch.Generator().manual_seed(layer.up.shape[0])))
+    video, _ = network(*_streams())
+    assert video is not None
+    video.square().sum().backward()
+    first = adapters.layers["transformer_blocks.0.attn1.to_q"]
+    assert first.down.grad is not None
+    assert float(first.down.grad.abs().max()) > 0
+    kept = {name.replace(".base.", "."): tensor.dtype for name, tensor in network.state_dict().items()}
+    assert dtypes == {name: kept[name] for name in dtypes}
+    file = tmp_path / "lora.safetensors"
+    save_file(lora_tensors(adapters, torch.float32), file)
+    adapted, report = with_lora(open_model(path, dtype=torch.float32), file, LoraStrengths())
+    assert report.applied == len(adapters.layers)
+    with torch.no_grad():
+        found, _ = adapted.transformer.on(CPU)(*_streams())
+    assert found is not None
+    assert torch.allclose(found, video.detach(), rtol=1e-4, atol=1e-4 * float(video.detach().abs().max()))

@@ -27,7 +27,7 @@ from openltx.nodes.host.standalone.schema import registry_of, schema_of
 from openltx.nodes.host.standalone.validate import validate
 from openltx.nodes.host.standalone.workflow import exposed_inputs
 from openltx.nodes.image_items import ConditionImage
-from openltx.nodes.latents import ITEMS, EmptyAVLatent, items_of, members
+from openltx.nodes.latents import EmptyAVLatent, items_of, members
 from openltx.nodes.load import INSIDE, LoadModel
 from openltx.nodes.noise import NextNoise, SeededNoise
 from openltx.nodes.registry import NODES
@@ -175,7 +175,7 @@ def test_the_given_picture_is_the_first_frame(media: Path) -> None:
     (item,) = items_of(found["given"]).video or ()
     latent = video(found["made"])
     assert torch.equal(latent[:, :, :1], item.latent)  # type: ignore[attr-defined]
-    assert ITEMS not in found["made"]
+    assert not items_of(found["made"]).video
 
 
 def test_given_sound_stays_as_it_is_through_both_stages(media: Path) -> None:

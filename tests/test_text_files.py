@@ -14,6 +14,7 @@ from torch import Tensor
 from openltx.model_loaders import encoder_files, tokenizer
 from openltx.model_loaders.checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from openltx.model_loaders.encoder_files import find_encoder
+from openltx.model_loaders.parts import open_text
 from openltx.model_loaders.text_encoder import TextEncoder, load_text_encoder, refuse_other_encoder
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -246,3 +247,25 @@ def test_sentencepiece_model_without_the_package(monkeypatch: pytest.MonkeyPatch
         find_encoder(file).tokenizer()
     shutil.copyfile(golden("gemma3_tiny") / "tokenizer.json", tmp_path / "tokenizer.json")
     assert find_encoder(file).tokenizer()("") == [2]
+
+
+def test_a_repack_in_three_files_gives_the_contexts_of_the_whole_one(tmp_path: Path) -> None:
+    whole = open_checkpoint(Path(__file__).resolve().parents[1] / "assets" / "openltx-tiny-2.3.safetensors")
+    tensors = whole.load(whole.names())
+    groups: dict[str, dict[str, torch.Tensor]] = {"connectors": {}, "projection": {}, "rest": {}}
+    for name, tensor in tensors.items():
+        marks = {"connectors": "embeddings_connector.", "projection": "aggregate_embed"}
+        groups[next((kind for kind, mark in marks.items() if mark in name), "rest")][name] = tensor
+    for kind, group in groups.items():
+        assert group
+        save_file(group, tmp_path / f"{kind}.safetensors", whole.metadata if kind == "rest" else None)
+    rest, *extra = (tmp_path / f"{kind}.safetensors" for kind in ("rest", "connectors", "projection"))
+    found, expected = (
+        part.encoder.on(torch.device("cpu")).encode("a red ball")
+        for part in (
+            open_text(rest, rest, dtype=torch.float32, extra=extra),
+            open_text(None, whole.path, dtype=torch.float32),
+        )
+    )
+    assert torch.equal(found.video_context, expected.video_context)
+    assert torch.equal(found.audio_context, expected.audio_context)

@@ -192,6 +192,34 @@ def test_the_right_encoder_is_accepted(tmp_path: Path, generation: str, describe
     assert part.generation == generation
 
 
+def apart(files: Files, generation: str) -> tuple[Path, Path, list[Path]]:
+    """Transformer and Gemma without projection and connectors, and these in files of their own."""
+    newer = generation != "2"
+    shape = (2, 2048 if newer else 3840)
+    alone = {f"{kind}_embeddings_connector.learnable_registers": torch.zeros(shape) for kind in ("video", "audio")}
+    extra = [files("connectors.safetensors", alone), files("projection.safetensors", projection(generation))]
+    return files.gemma3(), files.ltx("2.3", without=connectors() | projection("2.3")), extra
+
+
+def test_projection_and_connectors_may_lie_apart(tmp_path: Path) -> None:
+    encoder, checkpoint, extra = apart(Files(tmp_path), "2.3")
+    text = open_text(encoder, checkpoint, dtype=torch.float32, extra=extra)
+    assert "video_embeddings_connector.learnable_registers" in text.layers
+    assert "text_embedding_projection.video_aggregate_embed.weight" in text.layers
+    with pytest.raises(ValueError, match="expected a text projection"):
+        open_text(encoder, checkpoint, dtype=torch.float32, extra=extra[:1])
+
+
+def test_those_of_another_generation_are_refused(tmp_path: Path) -> None:
+    encoder, checkpoint, extra = apart(Files(tmp_path), "2")
+    for path in extra:
+        with pytest.raises(ValueError, match=".") as caught:
+            open_text(encoder, checkpoint, dtype=torch.float32, extra=[path])
+        assert str(caught.value) == (
+            f"{path.name}: expected LTX-2.3 like ltx.safetensors, found LTX-2; use parts of one generation"
+        )
+
+
 # mixtures of generations
 
 

@@ -6,7 +6,7 @@ Perfect on ground truth is the condition under which its figures mean anything; 
 # T frames, H height, W width, M mel frames, F mel bins
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from .world.picture import PALETTE
 from .world.scene import Scene
 
+Palette = Mapping[str, tuple[float, float, float]]  # red, green, blue in 0..1
 MEL_RATE = 100.0  # frames a second
 SATURATED = 0.25  # max - min of the colours of an object's pixel; walls and floors are grey
 SHOWN = 0.3  # share of the largest area from which an object counts as visible
@@ -47,15 +48,15 @@ class Verdict:
     silent: bool
 
 
-def judge(frames: Tensor, mel: Tensor, fps: float = 24.0) -> Verdict:
-    """frames (T, H, W, 3) in 0..1; mel (2, M, F), natural logarithm, 100 frames a second."""
+def judge(frames: Tensor, mel: Tensor, fps: float = 24.0, *, palette: Palette = PALETTE) -> Verdict:
+    """frames (T, H, W, 3) in 0..1; mel (2, M, F), natural logarithm, 100 frames a second. palette: colours by name."""
     mask = frames.amax(dim=-1) - frames.amin(dim=-1) > SATURATED  # T H W
     area = mask.sum(dim=(1, 2)).float()
     shown = area > max(SHOWN * float(area.max()), (NARROWEST * mask.shape[1]) ** 2)  # T
     motion, events = _motion(mask, shown, fps)
     objects = [found for index in torch.nonzero(shown)[:, 0].tolist() for found in [_objects(mask[index])] if found]
     return Verdict(
-        colour=_colour(frames, mask & shown[:, None, None]),
+        colour=_colour(frames, mask & shown[:, None, None], palette),
         shape=_shape([item for found in objects for item in found]),
         size=_size([item for found in objects for item in found]),
         count=int(torch.tensor([len(found) for found in objects]).median()) if objects else 0,
@@ -165,13 +166,13 @@ def _size(objects: Sequence[_Box]) -> str:
     return "large" if float(torch.tensor([item.width for item in objects]).median()) > LARGE else "small"
 
 
-def _colour(frames: Tensor, mask: Tensor) -> str:
+def _colour(frames: Tensor, mask: Tensor, palette: Palette) -> str:
     if not bool(mask.any()):
         return "none"
     found = frames[mask].mean(dim=0)
-    prototypes = torch.tensor(list(PALETTE.values()))
+    prototypes = torch.tensor(list(palette.values()))
     distance = (found / found.sum() - prototypes / prototypes.sum(dim=-1, keepdim=True)).norm(dim=-1)
-    return list(PALETTE)[int(distance.argmin())]
+    return list(palette)[int(distance.argmin())]
 
 
 def _background(frames: Tensor) -> str:

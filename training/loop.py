@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -54,8 +55,19 @@ class Run:
     figures: dict[str, list[float]] = field(default_factory=dict)
 
 
-def train(task: Task, store: Store, budget: Budget, *, stop_after: int | None = None) -> None:
+def train(
+    task: Task,
+    store: Store,
+    budget: Budget,
+    *,
+    stop_after: int | None = None,
+    save_every: int | None = None,
+    after_step: Callable[[Run], None] | None = None,
+) -> None:
     """Train until the budget is spent; saves every minute, and at the end. stop_after: steps of this call.
+
+    save_every: saves after so many steps instead. after_step: called between two steps; where it raises, the state is
+    saved first.
 
     Weights that others use are the averaged ones (`NETWORK.safetensors`); the raw ones and the optimiser's state are
     in `state_STAGE.safetensors`, which may be lost.
@@ -71,9 +83,11 @@ def train(task: Task, store: Store, budget: Budget, *, stop_after: int | None = 
         if now - logged > LOG_SECONDS:
             _report(task, store, run)
             logged = now
-        if now - saved > SAVE_SECONDS:
+        if run.step % save_every == 0 if save_every is not None else now - saved > SAVE_SECONDS:
             _save(task, store, optimiser, run)
             saved = now
+        if after_step is not None:
+            _call_after(after_step, task, store, optimiser, run)
     _save(task, store, optimiser, run)
     _report(task, store, run)
     _use_averages(task, run)
@@ -94,6 +108,28 @@ def _one_step(task: Task, optimiser: Optimiser, run: Run, budget: Budget) -> Non
             run.averages[name].lerp_(parameter, 1 - decay)
     for name, value in {**figures, "gradient": norm}.items():
         run.figures.setdefault(name, []).append(value)
+
+
+def _call_after(after_step: Callable[[Run], None], task: Task, store: Store, optimiser: Optimiser, run: Run) -> None:
+    try:
+        after_step(run)
+    except BaseException:
+        _save(task, store, optimiser, run)
+        raise
+
+
+@contextmanager
+def averaged(task: Task, run: Run) -> Iterator[None]:
+    """Within the block the networks have the averaged weights, which is what a stage leaves in the end."""
+    raw = {name: p.detach().clone() for name, p in _parameters(task) if name in run.averages}
+    _use_averages(task, run)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, parameter in _parameters(task):
+                if name in raw:
+                    parameter.copy_(raw[name])
 
 
 def _resume(task: Task, store: Store, optimiser: Optimiser) -> Run:
@@ -125,10 +161,16 @@ def _save(task: Task, store: Store, optimiser: Optimiser, run: Run) -> None:
 
 def _use_averages(task: Task, run: Run) -> None:
     with torch.no_grad():
-        for name, network in task.networks.items():
-            for key, parameter in network.named_parameters():
-                if f"{name}/{key}" in run.averages:
-                    parameter.copy_(run.averages[f"{name}/{key}"])
+        for name, parameter in _parameters(task):
+            if name in run.averages:
+                parameter.copy_(run.averages[name])
+
+
+def _parameters(task: Task) -> Iterator[tuple[str, nn.Parameter]]:
+    """By the names of the averages."""
+    for name, network in task.networks.items():
+        for key, parameter in network.named_parameters():
+            yield f"{name}/{key}", parameter
 
 
 def _report(task: Task, store: Store, run: Run) -> None:

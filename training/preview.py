@@ -28,9 +28,10 @@ from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import VideoGrid, audio_latent_frames, latent_grid
 from ..samplers.tokens import audio_positions, unpatchify_audio, unpatchify_video, video_positions
-from .judge import ATTRIBUTES, judge, onset_errors, right
+from .judge import ATTRIBUTES, Palette, judge, onset_errors, right
 from .sheet import save_sheet
 from .world import Clip, Scene, make_clip, sample_scene
+from .world.picture import PALETTE
 
 FPS, SIDE = 24.0, 128
 HELD_OUT_SEED = 2 * 10**6
@@ -141,9 +142,9 @@ def _velocities(
     return video, audio
 
 
-def scores(pairs: Sequence[tuple[Heard, Scene]]) -> dict[str, float]:
+def scores(pairs: Sequence[tuple[Heard, Scene]], *, palette: Palette = PALETTE) -> dict[str, float]:
     """Share of right attributes; of seen events that are heard within 50 ms; of silent clips."""
-    verdicts = [(judge(heard.frames, heard.mel, FPS), scene) for heard, scene in pairs]
+    verdicts = [(judge(heard.frames, heard.mel, FPS, palette=palette), scene) for heard, scene in pairs]
     found = [right(verdict, scene) for verdict, scene in verdicts]
     figures = {name: sum(row[name] for row in found) / len(found) for name in ATTRIBUTES}
     duration = pairs[0][0].frames.shape[0] / FPS

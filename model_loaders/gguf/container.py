@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import CheckpointError
+from ..weights_file import CheckpointError
 from .blocks import TYPES
 
 VERSIONS = (2, 3)

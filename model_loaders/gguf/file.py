@@ -7,9 +7,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..checkpoint import Checkpoint, CheckpointError
 from ..mapped import typed
 from ..safetensors_header import TensorEntry
+from ..weights_file import Checkpoint, CheckpointError
 from .blocks import BY_NAME, dequantise_blocks
 from .container import GGUFHeader, read_header
 from .names import ARCHITECTURES, encoder_name, holds_one_too_much

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -65,8 +65,15 @@ class LoraFile:
     def reference_temporal_scale_factor(self) -> int:
         return reference_factors(self.file.metadata).get("reference_temporal_scale_factor", 1)
 
-    def match(self, model_names: Iterable[str], *, generation: str | None = None) -> Matched:
-        """Which layers of a model it changes.
+    def match(
+        self,
+        model_names: Iterable[str],
+        *,
+        generation: str | None = None,
+        what: str = "transformer",
+        spell: Callable[[str], Iterator[str]] | None = None,
+    ) -> Matched:
+        """Which layers of a model it changes. what: the model, for the error; spell: see `keys.match`.
 
         Raises CheckpointError, one line, when it changes none, and when it can only be of another generation.
         """
@@ -76,13 +83,13 @@ class LoraFile:
                 "use a LoRA of the model's generation"
             )
         try:
-            matched = match(self.file.entries, model_names)
+            matched = match(self.file.entries, model_names, spell=spell)
         except CheckpointError as error:
             raise CheckpointError(f"{self.file.path}: {error}") from error
         if not matched.layers:
             first = ", ".join(matched.ignored[:3])
             raise CheckpointError(
-                f"{self.file.path}: expected keys of this transformer, found none among {len(matched.ignored)} "
+                f"{self.file.path}: expected keys of this {what}, found none among {len(matched.ignored)} "
                 f"({first}); use a LoRA that was made for this model"
             )
         return matched

@@ -6,7 +6,7 @@ Source: quantization.md section 8.1. Names are never split at underscores: `audi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..checkpoint import CheckpointError
@@ -81,12 +81,14 @@ class Matched:
         return dict(Counter(component_of(name) for name in self.ignored))
 
 
-def match(names: Iterable[str], model_names: Iterable[str]) -> Matched:
-    """names: of the file; model_names: parameters of the network, without prefix.
+def match(
+    names: Iterable[str], model_names: Iterable[str], *, spell: Callable[[str], Iterator[str]] | None = None
+) -> Matched:
+    """names: of the file; model_names: parameters of the network, without prefix; spell: what files call a layer.
 
     Raises CheckpointError, without a path, for a part of an adapter that is not implemented, where its layer exists.
     """
-    table = {spelling: layer for layer in _layers(model_names) for spelling in spellings(layer)}
+    table = {spelling: layer for layer in _layers(model_names) for spelling in (spell or spellings)(layer)}
     layers: dict[str, dict[str, str]] = {}
     ignored: list[str] = []
     for name in names:

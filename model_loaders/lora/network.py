@@ -26,7 +26,9 @@ class LoraUse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Adapter:
+class Adapter:
+    """What a LoRA changes one layer by: tensors by the names of `keys`."""
+
     parts: Mapping[str, Tensor]
     strength: float
 
@@ -39,7 +41,7 @@ def apply_loras(network: nn.Module, uses: Sequence[LoraUse]) -> None:
     Raises ValueError, one line with the layer's name, for updates that do not fit.
     """
     modules = dict(network.named_modules())
-    for layer, adapters in _by_layer(uses).items():
+    for layer, adapters in adapters_by_layer(uses).items():
         module = modules.get(layer)
         if isinstance(module, StoredLinear) and module.recipe is not None:
             _adapt_stored(module, layer, adapters)
@@ -50,19 +52,20 @@ def apply_loras(network: nn.Module, uses: Sequence[LoraUse]) -> None:
             _merge_bias(module, layer, [a for a in adapters if changes_bias(a.parts)])
 
 
-def _by_layer(uses: Sequence[LoraUse]) -> dict[str, list[_Adapter]]:
-    found: defaultdict[str, list[_Adapter]] = defaultdict(list)
+def adapters_by_layer(uses: Sequence[LoraUse]) -> dict[str, list[Adapter]]:
+    """Of each layer that changes, in the order of the LoRAs; those of strength 0 are left out."""
+    found: defaultdict[str, list[Adapter]] = defaultdict(list)
     for use in uses:
         loaded = use.lora.file.load([name for parts in use.matched.layers.values() for name in parts.values()])
         for layer, parts in use.matched.layers.items():
             strength = use.strengths.of(layer)
             if strength != 0:
                 tensors = {part: loaded[name] for part, name in parts.items()}
-                found[layer].append(_Adapter(parts=tensors, strength=strength))
+                found[layer].append(Adapter(parts=tensors, strength=strength))
     return found
 
 
-def _adapt_stored(module: StoredLinear, layer: str, adapters: Sequence[_Adapter]) -> None:
+def _adapt_stored(module: StoredLinear, layer: str, adapters: Sequence[Adapter]) -> None:
     """In order: pairs add up whatever else there is, everything else works on the weight."""
     pairs: list[LowRank] = []
     for adapter in adapters:
@@ -97,7 +100,7 @@ def _owner(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, str]
     return modules[path], last
 
 
-def _merge(owner: nn.Module, name: str, layer: str, adapters: Sequence[_Adapter]) -> None:
+def _merge(owner: nn.Module, name: str, layer: str, adapters: Sequence[Adapter]) -> None:
     parameter = getattr(owner, name)
     weight = parameter.detach().float()
     for adapter in adapters:
@@ -111,7 +114,7 @@ def _merge(owner: nn.Module, name: str, layer: str, adapters: Sequence[_Adapter]
         setattr(owner, name, nn.Parameter(weight.to(parameter.dtype), requires_grad=False))
 
 
-def _merge_bias(module: nn.Module, layer: str, adapters: Sequence[_Adapter]) -> None:
+def _merge_bias(module: nn.Module, layer: str, adapters: Sequence[Adapter]) -> None:
     if not adapters:
         return
     found = getattr(module, "bias", None)

@@ -72,7 +72,9 @@ class StoredLinear(nn.Linear):
 
     def _stored_product(self, x: Tensor, recipe: Recipe) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        if not self.changes and recipe.layer is not None and can_multiply(x, self._tensors(), recipe.layer):
+        learning = torch.is_grad_enabled() and x.requires_grad  # a product of 8-bit floats has no gradient
+        layer = None if self.changes or learning else recipe.layer
+        if layer is not None and can_multiply(x, self._tensors(), layer):
             return scaled_product(x, self._tensors(), bias)
         return F.linear(x, self.dense_weight(x.dtype), bias)
 

@@ -62,6 +62,32 @@ class Connector(nn.Module):
         return _rms(x)
 
 
+class Connectors(nn.Module):
+    """Both connectors of a model, for features that come without them."""
+
+    def __init__(self, video: Connector, audio: Connector, *, positions: int) -> None:
+        """positions: of a context, rounded up to a multiple of the registers."""
+        super().__init__()
+        self.video, self.audio, self.positions = video, audio, positions
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Contexts (B, S, Dv + Da) of features (B, T, Dv + Da), or (B, T, D) for both; all T tokens are valid.
+
+        More where the prompt is longer than `positions`. Raises ValueError for features of another width.
+        """
+        widths, found = [self.video.config.width, self.audio.config.width], features.shape[-1]
+        if found == sum(widths):
+            video, audio = torch.split(features, widths, dim=-1)
+        elif set(widths) == {found}:
+            video = audio = features
+        else:
+            raise ValueError(f"text features: expected a width of {' + '.join(map(str, widths))}, found {found}")
+        mask = torch.ones(features.shape[:2], dtype=torch.int64, device=features.device)
+        registers = self.video.config.num_registers
+        length = -(-max(features.shape[1], self.positions) // registers) * registers
+        return torch.cat([self.video(video, mask, length=length), self.audio(audio, mask, length=length)], dim=-1)
+
+
 def fill_with_registers(features: Tensor, mask: Tensor, registers: Tensor, length: int) -> Tensor:
     """(B, S = length, D): the valid tokens in their order, then registers[position mod R] to the end."""
     tokens, count = features.shape[1], registers.shape[0]

@@ -160,11 +160,17 @@ class Transformer(nn.Module):
         video_tokens = self._stem("video", video, step.video)
         audio_tokens = self._stem("audio", audio, step.audio)
         for block in self.transformer_blocks:
-            video_tokens, audio_tokens = block(video_tokens, audio_tokens, step)
+            video_tokens, audio_tokens = self._through(cast(Block, block), video_tokens, audio_tokens, step)
         return (
             self._head("video", video, video_tokens, step.video),
             self._head("audio", audio, audio_tokens, step.audio),
         )
+
+    def _through(
+        self, block: Block, video: Tensor | None, audio: Tensor | None, step: Step
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Tokens (B, T, D) through one block; a host may put something of its own in a block's place."""
+        return cast(tuple[Tensor | None, Tensor | None], block(video, audio, step))
 
     def _step(
         self,

@@ -34,7 +34,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-comfyui_side = load("comfyui_side")
+comfyui_side, native_side = load("comfyui_side"), load("native_side")
 
 
 @dataclass
@@ -165,3 +165,15 @@ def parts_host(host: StandaloneHost | ComfyUIHost) -> StandaloneHost | ComfyUIHo
 @pytest.fixture
 def both_hosts(comfyui_base: Path, tmp_path: Path) -> tuple[StandaloneHost, ComfyUIHost]:
     return StandaloneHost(tmp_path), ComfyUIHost(comfyui_base)
+
+
+@pytest.fixture(scope="session")
+def side() -> ModuleType:
+    """Pieces of graphs for `graphs`."""
+    return native_side
+
+
+@pytest.fixture(scope="module")
+def graphs(comfyui_base: Path) -> Any:
+    """Runs graphs of ComfyUI's nodes and ours, translated as it registers them."""
+    return native_side.Graphs(comfyui_side.Executor)

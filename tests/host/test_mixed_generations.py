@@ -113,6 +113,25 @@ CASES["SampleStage"] = (
     {**STAGE, "latent": ("theirs", "both")},
     "latent: expected LTX-{ours} like model-{ours}.safetensors, ",
 )
+CASES["StepPreview video"] = (
+    {"guider": ("guider", ""), "video_vae": ("theirs", "video_vae")},
+    "video_vae: expected LTX-{ours} like model-{ours}.safetensors, ",
+)
+CASES["StepPreview audio"] = (
+    {"guider": ("guider", ""), "audio_vae": ("theirs", "audio_vae")},
+    "audio_vae: expected LTX-{ours} like model-{ours}.safetensors, ",
+)
+CASES["NegativePrompt"] = (
+    {"guider": ("guider", ""), "negative": ("theirs", "conditioning")},
+    "negative: expected LTX-{ours} like model-{ours}.safetensors, ",
+)
+CASES |= {
+    f"SampleLooping {name}": (
+        {**STAGE, "latent": ("ours", "video"), name: ("theirs", "video")},
+        f"{name}: expected LTX-{{ours}} like the latent, ",
+    )
+    for name in ("guides", "context", "reference")
+}
 CASES["SampleLong"] = (
     {**STAGE, "latent": ("ours", "both"), "beginning": ("theirs", "both")},
     "beginning: expected LTX-{ours} like the latent, ",

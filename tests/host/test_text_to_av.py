@@ -24,7 +24,9 @@ def test_the_same_frames_and_samples_in_both_hosts(both_hosts: tuple[Any, Any], 
         prompt[node_id]["inputs"] |= values
     standalone, comfyui = both_hosts
     standalone.nodes = NODES
-    comfyui.executor.register(importlib.import_module("openltx_in_comfyui.nodes.registry").NODES)
+    comfyui.executor.register(
+        importlib.import_module("openltx_in_comfyui.nodes.host.comfyui").comfyui_extension().nodes
+    )
     digests, steps = [], []
     for host, package in ((standalone, "openltx"), (comfyui, "openltx_in_comfyui")):
         seen: dict[str, str] = {}

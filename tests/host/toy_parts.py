@@ -42,13 +42,14 @@ class ToyParts(io.ComfyNode):
             return {"generation": generation, "path": Path(f"{kind}-{generation}.safetensors")}
 
         network: dict[str, Any] = {name: lazy() for name in ("encoder", "decoder")}
+        unopened: Any = None
         config: Any = SimpleNamespace(num_layers=48, keyframe_marker=True)
         upscaler: Any = SimpleNamespace(doubles_frames=False)
         sound = torch.zeros(1, 8, 17, 16)
         mark = {FRAME_RATE: 24.0, GENERATION: generation}
         return io.NodeOutput(
-            DiffusionModel(transformer=lazy(), config=config, **named("model")),
-            TextPart(encoder=lazy(), **named("text")),
+            DiffusionModel(transformer=lazy(), connectors=lazy(), file=unopened, config=config, **named("model")),
+            TextPart(encoder=lazy(), load=unread, **named("text")),
             VideoPart(statistics=lazy(), **network, **named("video")),
             AudioPart(vocoder=lazy(), **network, **named("audio")),
             UpscalerPart(network=lazy(), config=upscaler, **named("upscaler")),

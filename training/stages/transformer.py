@@ -16,6 +16,7 @@ from ...networks.transformer import Stream, Transformer
 from ...samplers.shapes import VideoGrid
 from ...samplers.tokens import audio_positions, patchify_audio, patchify_video, video_positions
 from ..embedded_config import Sizes
+from ..flow import flow_error
 from ..optimiser import Rates
 from ..store import Store
 from ..world import sample_scene
@@ -128,8 +129,8 @@ class TransformerTask:
         audio = _stream(batch.audio, noises[1], batch.audio_mask, batch.sigma, positions[1], audio_context)
         velocities = self.transformer(video, audio)
         return (
-            _error(velocities[0], noises[0] - batch.video, batch.video_mask),
-            _error(velocities[1], noises[1] - batch.audio, batch.audio_mask),
+            flow_error(velocities[0], noises[0] - batch.video, batch.video_mask),
+            flow_error(velocities[1], noises[1] - batch.audio, batch.audio_mask),
         )
 
 
@@ -145,12 +146,6 @@ def _stream(clean: Tensor, noise: Tensor, mask: Tensor, sigma: Tensor, positions
         positions=positions,
         context=context,
     )
-
-
-def _error(velocity: Tensor | None, target: Tensor, mask: Tensor) -> Tensor:
-    assert velocity is not None
-    count = mask.sum() * target.shape[0] * target.shape[2]
-    return ((velocity - target).square() * mask).sum() / count.clamp(min=1)
 
 
 def _masks(mode: str, grid: VideoGrid, sounds: int, generator: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ PALETTE = {
     "blue": (0.15, 0.28, 0.90),
     "yellow": (0.92, 0.80, 0.10),
 }
+BEYOND = {"purple": (0.58, 0.13, 0.74)}  # what no clip of the world shows: for what a LoRA learns anew
 WALL = {"grey": 0.52, "white": 0.93, "black": 0.07}
 FLOOR_LEVEL = {"grey": 0.38, "white": 0.74, "black": 0.15}
 TILE = 0.4  # distance of the seams that show a pan
@@ -61,7 +62,7 @@ def _draw_object(image: Image, scene: Scene, centre: np.ndarray) -> None:
     x = (np.arange(columns.start, columns.stop, dtype=np.float32)[None, :] + 0.5) / height - np.float32(centre[0])
     cover = np.clip(0.5 - _distance(scene, x, y) * height, 0, 1)[..., None]
     light = 1 - SHADE * (x + y)[..., None] / (2 * scene.radius)
-    colour = np.array(PALETTE[scene.colour], dtype=np.float32) * light
+    colour = np.array((PALETTE | BEYOND)[scene.colour], dtype=np.float32) * light
     patch = image[rows, columns]
     patch += cover * (np.clip(colour, 0, 1) - patch)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def extension() -> Any:
+def comfyui_extension() -> Any:
     """The `ComfyExtension` with all nodes of the registry; called once, by the package's `comfy_entrypoint`."""
     # Both inside: node modules import this package's `runtime`, so the package itself must come up without them.
     from ...registry import NODES

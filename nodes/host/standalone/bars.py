@@ -40,6 +40,12 @@ class Bars(Observer):
         self._bar.total = total
         self._bar.update(done - self._bar.n)
 
+    def part(self, title: str, done: int, total: int) -> None:
+        """A bar of something that is no node; another title begins another bar."""
+        if title != self._title:
+            self.node_started("", title)
+        self.node_progress("", done, total, None)
+
     def node_finished(self, node_id: str, *, cached: bool) -> None:
         self._close()
 

@@ -1,0 +1,222 @@
+"""`openltx bench load`: a file with the full structure of a published transformer, read with a cold and a warm cache.
+
+Every reader gets a process of its own and ends with all weights in memory: mapped ones are touched page by page. Extra
+memory is what a reader holds beyond the file's own pages, which the system may drop at any time (Linux only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from math import prod
+from pathlib import Path
+
+BLOCK = 8 * 2**20
+PAGE = 4096
+PREFIX = "model.diffusion_model."
+READERS = ("raw", "openltx", "load_file")
+GOAL_RATE, GOAL_MEMORY = 0.9, 1.2
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One reader, one state of the cache. extra: bytes of memory at its peak beyond the file's pages; None: unknown."""
+
+    reader: str
+    cache: str
+    seconds: float
+    rate: float  # bytes a second
+    extra: int | None
+
+
+def full_structure(gigabytes: float) -> tuple[Shapes, dict[str, object]]:
+    """Names and shapes of LTX-2.3's transformer with its 48 layers, and its configuration.
+
+    As wide as `gigabytes` in bfloat16 allow; one head of the published 32 at least.
+    """
+    from openltx.benchmarks.configs import HEADS, transformer
+    from openltx.benchmarks.peers.ours import transformer_config
+    from openltx.model_loaders.assemble import build_on_meta
+    from openltx.networks.transformer import Transformer
+
+    fitting: tuple[Shapes, dict[str, object]] | None = None
+    for share in (HEADS, 16, 8, 4, 2, 1):
+        config = transformer("2.3", layers=48, share=share)
+        network = build_on_meta(lambda: Transformer(transformer_config(config)))  # noqa: B023  # called at once
+        shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        if fitting is not None and 2 * sum(map(prod, shapes.values())) > gigabytes * 1e9:
+            break
+        fitting = shapes, config
+    assert fitting is not None
+    return fitting
+
+
+def write_file(path: Path, shapes: Shapes, config: dict[str, object]) -> None:
+    """bfloat16, written in pieces: the file may be larger than memory. The values are small and mean nothing."""
+    metadata = {"config": json.dumps({"transformer": config}), "model_version": "2.3"}
+    offset, header = 0, dict[str, object](__metadata__=metadata)
+    for name, shape in shapes.items():
+        size = 2 * prod(shape)
+        header[PREFIX + name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)  # as the format's own writer does
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for written in range(0, offset, BLOCK):
+            file.write((os.urandom(BLOCK // 256) * 256)[: min(BLOCK, offset - written)])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def drop_cache(path: Path) -> None:
+    """Ask the system to forget the file's pages."""
+    with path.open("rb") as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_raw(path: Path) -> None:
+    """In order, into one buffer."""
+    buffer = bytearray(BLOCK)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def read_openltx(path: Path) -> None:
+    from openltx.model_loaders.checkpoint import open_checkpoint
+    from openltx.model_loaders.transformer import load_transformer
+
+    touch(load_transformer(open_checkpoint(path)).state_dict().values())
+
+
+def read_load_file(path: Path) -> None:
+    from safetensors.torch import load_file
+
+    touch(load_file(path).values())
+
+
+def touch(tensors: Iterable[object]) -> None:
+    """Read a byte of every page."""
+    import torch
+
+    for tensor in tensors:
+        assert isinstance(tensor, torch.Tensor)
+        tensor.detach().reshape(-1).view(torch.uint8)[::PAGE].max()
+
+
+READ: dict[str, Callable[[Path], None]] = {"raw": read_raw, "openltx": read_openltx, "load_file": read_load_file}
+
+
+def measure(reader: str, path: Path) -> dict[str, float | int | None]:
+    """In the process of a reader: its imports come first and do not count."""
+    import safetensors.torch  # noqa: F401
+
+    import openltx.model_loaders.transformer  # noqa: F401
+
+    watch = Watch()
+    start = time.perf_counter()
+    READ[reader](path)
+    seconds = time.perf_counter() - start
+    return {"seconds": seconds, "extra": watch.stop()}
+
+
+class Watch:
+    """The peak of a process's anonymous memory, over what it was at the start; sampled every 2 ms."""
+
+    def __init__(self) -> None:
+        self._first = self._peak = anonymous_bytes() or 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._done.wait(0.002):
+            self._peak = max(self._peak, anonymous_bytes() or 0)
+
+    def stop(self) -> int | None:
+        """Bytes; None where the system does not tell."""
+        self._done.set()
+        self._thread.join()
+        last = anonymous_bytes()
+        return None if last is None else max(self._peak, last) - self._first
+
+
+def anonymous_bytes() -> int | None:
+    """Memory of this process that is no page of a file."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    row = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+    return int(row.split()[1]) * 1024
+
+
+def readings(path: Path, runs: int) -> list[Reading]:
+    """Cold and warm, the readers in turn; of several runs the fastest."""
+    size, found = path.stat().st_size, []
+    for cache in ("cold", "warm"):
+        for reader in READERS:
+            answers = []
+            for _ in range(runs):
+                if cache == "cold":
+                    drop_cache(path)
+                command = [sys.executable, __file__, "--reader", reader, "--file", str(path)]
+                answers.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            best = min(answer["seconds"] for answer in answers)
+            extra = [answer["extra"] for answer in answers]
+            peak = None if None in extra else max(extra)
+            found.append(Reading(reader=reader, cache=cache, seconds=best, rate=size / best, extra=peak))
+    return found
+
+
+def as_text(rows: list[Reading], size: int, largest: int) -> str:
+    raw = {row.cache: row.rate for row in rows if row.reader == "raw"}
+    lines = [f"file {size / 1e9:.2f} GB, largest tensor {largest / 1e6:.1f} MB"]
+    for row in rows:
+        extra = "not known" if row.extra is None else f"{row.extra / 1e6:.1f} MB ({row.extra / largest:.2f} x largest)"
+        lines.append(
+            f"{row.cache:<5} {row.reader:<10} {row.seconds:7.2f} s {row.rate / 1e9:7.2f} GB/s "
+            f"{row.rate / raw[row.cache]:5.2f} of raw   extra memory {extra}"
+        )
+    return "\n".join([*lines, f"goals: {GOAL_RATE} of raw, {GOAL_MEMORY} x largest"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="openltx bench load", description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=3.0, help="at most; default: %(default)s")
+    parser.add_argument("--folder", type=Path, help="on the disk to measure; default: the temporary folder")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--reader", choices=READERS, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.reader:
+        print(json.dumps(measure(arguments.reader, arguments.file)))
+        return
+    if platform.system() != "Linux":
+        raise SystemExit("bench load: expected Linux, whose page cache can be dropped, found another system")
+    shapes, config = full_structure(arguments.gigabytes)
+    largest = 2 * max(map(prod, shapes.values()))
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        path = Path(folder) / "ltx.safetensors"
+        write_file(path, shapes, config)
+        rows = readings(path, arguments.runs)
+        size = path.stat().st_size
+    if arguments.json:
+        print(json.dumps({"bytes": size, "largest": largest, "rows": [asdict(row) for row in rows]}))
+    else:
+        print(as_text(rows, size, largest))
+
+
+if __name__ == "__main__":
+    main()

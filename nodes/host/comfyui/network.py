@@ -1,0 +1,206 @@
+"""The transformer as ComfyUI's samplers call it; our own call it as ever (comfyui_host.md 3.2)."""
+
+# N samples of a call: p prompts times b of the latent; T tokens, S text tokens
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import Any
+
+import comfy.patcher_extension
+import torch
+from torch import Tensor
+
+from ....networks.attention import attention_backend
+from ....networks.operations import Operations, torch_operations
+from ....networks.transformer import Prepared, Stream, Transformer, TransformerConfig
+from ....networks.transformer.block import Block
+from ....networks.transformer.state import Step
+from ....samplers.community import CommunityStates
+from ....samplers.state import StreamState
+from ....samplers.streams import Streams
+from ...contexts import split_contexts
+from ...predictor import perturbations_of, with_strengths
+from .attention import overridden
+from .conditions import VOICE, Conditions, streams_of
+from .runtime import warn_user
+
+CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
+PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
+Options = dict[str, Any]
+
+
+class HostTransformer(Transformer):
+    """Called with a `Stream` it is our transformer, called with latents it is ComfyUI's diffusion model."""
+
+    def __init__(self, config: TransformerConfig, *, operations: Operations = torch_operations) -> None:
+        super().__init__(config, operations=operations)
+        self._current: Options = {}  # transformer_options of the call that is under way
+        self._told: set[str] = set()
+
+    def forward(self, *arguments: Any, **options: Any) -> Any:
+        first = arguments[0] if arguments else None
+        if first is None or isinstance(first, Stream):
+            return super().forward(*arguments, **options)
+        return self._of_host(*arguments, **options)
+
+    def _of_host(
+        self,
+        x: Tensor | Sequence[Tensor],
+        timestep: Tensor,
+        context: Tensor | None = None,
+        control: Any = None,
+        transformer_options: Options | None = None,
+        **extra: Any,
+    ) -> Any:
+        """Latents at sigma `timestep` (N,) → velocities, in the form of x: a tensor, or a list of two."""
+        options = transformer_options or {}
+        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._velocities, self, wrappers)
+        return executor.execute(x, timestep, context, control, options, **extra)
+
+    def _velocities(
+        self,
+        x: Tensor | Sequence[Tensor],
+        timestep: Tensor,
+        context: Tensor | None,
+        control: Any,
+        options: Options,
+        **extra: Any,
+    ) -> Any:
+        members = [x] if isinstance(x, Tensor) else list(x)
+        conditions = extra.get(CONDITIONS) or Conditions(shapes=tuple(tuple(member.shape) for member in members))
+        if VOICE not in extra and VOICE in conditions.options:
+            conditions = conditions.voiceless
+        if context is None:
+            raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
+        self._tell_of_idle(options)
+        override = options.get("optimized_attention_override")
+        with nullcontext() if override is None else attention_backend(overridden(override, options)):
+            velocity = self._predicted(streams_of(members), timestep, context, conditions, options)
+        present = velocity.present()
+        return present[0] if len(members) == 1 else present
+
+    def _tell_of_idle(self, options: Options) -> None:
+        """A word, once for each kind, about patches that this network has no place for."""
+        idle = set(_idle_patches(options)) - self._told
+        if idle:
+            self._told |= idle
+            warn_user(f"the model carries patches that have no effect on LTX-2 networks: {', '.join(sorted(idle))}")
+
+    @property
+    def in_channels(self) -> int:
+        """Read by patches that take a latent's channels apart."""
+        return next(stream.in_channels for _, stream in self.config.streams())
+
+    def _predicted(
+        self, samples: Streams[Tensor], sigma: Tensor, context: Tensor, conditions: Conditions, options: Options
+    ) -> Streams[Tensor]:
+        latent = samples.present()[0]
+        community = conditions.states(len(latent), latent.device)
+        tokens = _with_reference(community.tokens(samples), community.states)
+        texts = split_contexts(context, self.config, "conditioning")
+        streams = _shown(tokens, community).map(_stream_maker(sigma), community.seen, texts, _enabled(options))
+        self._current = options
+        try:
+            velocities = super().forward(
+                streams.video,
+                streams.audio,
+                prepared=self._prepared_for(streams, community.seen, conditions, options),
+                perturbations=_perturbations(options, len(latent)),
+            )
+        finally:
+            self._current = {}
+        return community.samples(_spread(Streams(*velocities), tokens, community))
+
+    def _prepared_for(
+        self, streams: Streams[Stream], states: Streams[StreamState], conditions: Conditions, options: Options
+    ) -> Prepared:
+        """Kept from step to step where the text enters unchanged: a projection of it may have other weights next."""
+
+        latent = streams.present()[0].latent
+        key = (tuple(options.get("uuids") or ()), latent.shape, latent.dtype, latent.device)
+        kept = conditions.prepared if key[0] and self.config.caption_channels is None else {}
+        if key not in kept:
+            asked = streams.map(with_strengths, states)
+            kept[key] = self.prepare(asked.video, asked.audio)
+        return kept[key]
+
+    def _through(
+        self, block: Block, video: Tensor | None, audio: Tensor | None, step: Step
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Somebody else's replacement of a block gets {"img": (video, audio)} and gives the same."""
+        replacement = self._current.get("patches_replace", {}).get("dit", {}).get(("double_block", block.index))
+        if replacement is None:
+            return super()._through(block, video, audio, step)
+        kept = replace(step, in_place=False)  # it may still need what went in
+
+        def original(arguments: dict[str, Any]) -> dict[str, Any]:
+            return {**arguments, "img": tuple(block(*arguments["img"], kept))}
+
+        given = {"img": (video, audio), "transformer_options": self._current}
+        video, audio = replacement(given, {"original_block": original})["img"]
+        return video, audio
+
+
+def _idle_patches(options: Options) -> Iterator[str]:
+    yield from (name for name, found in options.get("patches", {}).items() if found)
+    if options.get("rope_options"):
+        yield "rope_options"
+    for group, replaced in options.get("patches_replace", {}).items():
+        yield from (f"{group} {key[0]}" for key in replaced if group != "dit" or key[0] != "double_block")
+
+
+def _stream_maker(sigma: Tensor) -> Any:
+    """The stream's sigma, which drives text modulation and gates, is its largest token's (spec sampling.md 9.3)."""
+
+    def make(latent: Tensor, state: StreamState, context: Tensor, enabled: bool) -> Stream:
+        timesteps = state.mask * sigma.float()[:, None, None]
+        return Stream(
+            latent=latent,
+            sigma=timesteps.amax(dim=(1, 2)),
+            timesteps=timesteps,
+            positions=state.positions,
+            context=context.to(latent),
+            keyframes_mask=state.keyframe_marks,
+            enabled=enabled,
+        )
+
+    return make
+
+
+def _with_reference(tokens: Streams[Tensor], states: Streams[StreamState]) -> Streams[Tensor]:
+    """Reference audio is no part of the latent: its tokens, after those of the sound, have their clean value."""
+    if tokens.audio is None or states.audio is None:
+        return tokens
+    sound = states.audio.grid_tokens
+    reference = states.audio.clean[:, sound:].to(tokens.audio)
+    return Streams(video=tokens.video, audio=torch.cat([tokens.audio[:, :sound], reference], dim=1))
+
+
+def _shown(tokens: Streams[Tensor], community: CommunityStates) -> Streams[Tensor]:
+    if community.kept is None or tokens.video is None:
+        return tokens
+    return Streams(video=tokens.video[:, community.kept], audio=tokens.audio)
+
+
+def _spread(velocity: Streams[Tensor], tokens: Streams[Tensor], community: CommunityStates) -> Streams[Tensor]:
+    """Velocities of all tokens: 0 where the network sees none."""
+    if community.kept is None or velocity.video is None or tokens.video is None:
+        return velocity
+    video = torch.zeros_like(tokens.video)
+    video[:, community.kept] = velocity.video
+    return Streams(video=video, audio=velocity.audio)
+
+
+def _enabled(options: Options) -> Streams[bool]:
+    """Streams that the pass of our guidance updates: all, but those that skip a step."""
+    a_pass = options.get(PASS)
+    return Streams(video=True, audio=True) if a_pass is None else a_pass.enabled
+
+
+def _perturbations(options: Options, count: int) -> Any:
+    a_pass = options.get(PASS)
+    found = [] if a_pass is None else perturbations_of(a_pass)
+    return [found] * count if found else None
