@@ -485,6 +485,7 @@ def test_captions_beside_clips_or_in_one_file(tmp_path: Path) -> None:
     rows.write_text("\n{broken", encoding="utf-8")
     with pytest.raises(ValueError, match=r"captions.jsonl: line 2: expected .*found '\{broken'"):
         find_clips(tmp_path)
+    rows.unlink()
     (tmp_path / "a.txt").write_bytes(b"caf\xe9")
     with pytest.raises(ValueError, match="a.txt: expected text in UTF-8, found other bytes"):
         find_clips(tmp_path)
