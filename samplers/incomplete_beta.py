@@ -14,7 +14,12 @@ def beta_distribution(x: float, alpha: float, beta: float) -> float:
     if x <= 0.0 or x >= 1.0:
         return float(x >= 1.0)
     if x > (alpha + 1) / (alpha + beta + 2):  # the fraction converges quickly on the other side only
-        return 1.0 - beta_distribution(1.0 - x, beta, alpha)
+        return 1.0 - _lower(1.0 - x, beta, alpha)
+    return _lower(x, alpha, beta)
+
+
+def _lower(x: float, alpha: float, beta: float) -> float:
+    """The distribution by the fraction itself. At the border both sides do, and rounding may put x on neither."""
     log_beta = math.lgamma(alpha) + math.lgamma(beta) - math.lgamma(alpha + beta)
     front = math.exp(alpha * math.log(x) + beta * math.log1p(-x) - log_beta)
     return front / (alpha * _continued_fraction(x, alpha, beta))

@@ -18,6 +18,7 @@ from openltx.nodes.rules import NamedRule
 from openltx.nodes.stage import run_stage
 from openltx.samplers.conditioning import GivenStream, Keyframe, LatentGuide, LatentReplacement
 from openltx.samplers.long_video import Loop, LoopCall, cross_fade, sample_looping
+from openltx.training.embedded_config import CONTEXT_WIDTH
 
 SIGMAS = torch.tensor([1.0, 0.6, 0.2, 0.0])
 EULER = NamedRule(name="euler")
@@ -43,7 +44,7 @@ def _randn(*shape: int, seed: int = 0) -> Tensor:
 def guider() -> Guider:
     model = LoadModel.execute("openltx-tiny-2.3.safetensors", INSIDE, "float32").args[0]
     guidance: Any = NO_GUIDANCE
-    return Guider(model=model, positive=[[_randn(1, 4, 192), {}]], guidance=guidance, mask_rule="community")
+    return Guider(model=model, positive=[[_randn(1, 4, CONTEXT_WIDTH), {}]], guidance=guidance, mask_rule="community")
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +126,7 @@ def test_spatial_tiles_and_prompts(guider: Guider, latent: Any) -> None:
     tiled = _sample(guider, tall, rows=2)
     assert tiled.shape == video_of(tall).shape
     assert bool(tiled.isfinite().all())
-    other = [[_randn(1, 4, 192, seed=9), {}]]
+    other = [[_randn(1, 4, CONTEXT_WIDTH, seed=9), {}]]
     prompts = [guider.positive[0], *other]
     one, two = _sample(guider, latent), _sample(guider, latent, prompts=prompts)
     assert torch.equal(one[:, :, :2], two[:, :, :2])

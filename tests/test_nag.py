@@ -23,6 +23,7 @@ from openltx.samplers.guidance import Guidance, Nag, plan_passes
 from openltx.samplers.guidance import nag as nag_module
 from openltx.samplers.state import audio_state, video_state
 from openltx.samplers.streams import Streams
+from openltx.training.embedded_config import CONTEXT_WIDTH
 
 ON = Streams(video=True, audio=True)
 NONE: Streams[Nag] = Streams()
@@ -206,7 +207,7 @@ def test_half_a_pair_is_refused(transformer: Transformer) -> None:
 def test_a_stage_has_a_negative_prompt_without_a_pass_more(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LoadModel.execute("openltx-tiny-2.3.safetensors", INSIDE, "float32").args[0]
     latent = EmptyAVLatent.execute(model, 64, 32, 9, 24.0).args[0]
-    positive, negative = ([[_randn(1, 4, 192, seed=seed), {}]] for seed in (1, 2))
+    positive, negative = ([[_randn(1, 4, CONTEXT_WIDTH, seed=seed), {}]] for seed in (1, 2))
     guider = PresetGuider.execute(model, positive, "none").args[0]
     calls: list[int] = []
     forward = Transformer.forward

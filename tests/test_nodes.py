@@ -82,10 +82,10 @@ def test_conditioning_of_another_model_is_refused(parts: Any) -> None:
     own = EncodePrompt.execute(parts[1], "a ball").args[0]
     contexts = contexts_of(own, model, "positive")
     assert contexts.video is not None
-    assert contexts.video.shape[-1] == 128
+    assert contexts.video.shape[-1] == 192
     with pytest.raises(ValueError, match=r"positive: expected LTX-2\.3 .* found LTX-2"):
         Guider(model=model, positive=[[own[0][0], {GENERATION: "2"}]], guidance=NO_GUIDANCE)
-    with pytest.raises(ValueError, match=r"negative: expected contexts of width 128 \+ 64, found 77"):
+    with pytest.raises(ValueError, match=r"negative: expected contexts of width 192 \+ 96, found 77"):
         contexts_of([[torch.zeros(1, 4, 77), {}]], model, "negative")
     with pytest.raises(ValueError, match="one conditioning entry, found 2"):
         contexts_of(own + own, model, "positive")

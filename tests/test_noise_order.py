@@ -22,6 +22,7 @@ from openltx.samplers.noise import draw_noise
 from openltx.samplers.state import audio_state, video_state
 from openltx.samplers.streams import Streams
 from openltx.samplers.tokens import patchify_audio, patchify_video
+from openltx.training.embedded_config import CONTEXT_WIDTH
 
 SIGMAS = torch.tensor([1.0, 0.6, 0.2, 0.0])
 
@@ -55,7 +56,7 @@ def test_without_appended_tokens_a_seed_means_what_it_means_in_comfyui() -> None
 def guider() -> Guider:
     model = LoadModel.execute("openltx-tiny-2.3.safetensors", INSIDE, "float32").args[0]
     guidance: Any = NO_GUIDANCE
-    context = torch.randn(1, 4, 192, generator=torch.Generator().manual_seed(0))
+    context = torch.randn(1, 4, CONTEXT_WIDTH, generator=torch.Generator().manual_seed(0))
     return Guider(model=model, positive=[[context, {}]], negative=[[-context, {}]], guidance=guidance)
 
 

@@ -143,7 +143,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Run]] = {
     "connector": (
         lambda: Connector(tiny.SHIPPED.video_connector),
         lambda net, device: net(
-            _numbers(1, 6, 128, device=device), torch.ones(1, 6, dtype=torch.int64, device=device), length=128
+            _numbers(1, 6, 192, device=device), torch.ones(1, 6, dtype=torch.int64, device=device), length=128
         ),
     ),
     "projection of 2": (lambda: SharedProjection(_SHARED), _projection),

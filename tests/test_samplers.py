@@ -82,6 +82,14 @@ def test_the_beta_quantile_inverts_the_distribution(p: float, alpha: float, beta
         assert beta_distribution(x, alpha, beta) == pytest.approx(p, abs=1e-6)
 
 
+@given(st.floats(0.2, 5.0), st.floats(0.2, 5.0))
+def test_the_beta_distribution_at_the_border_of_its_two_formulas(alpha: float, beta: float) -> None:
+    border = (alpha + 1) / (alpha + beta + 2)
+    near = [math.nextafter(border, 0), border, math.nextafter(border, 1)]
+    values = [beta_distribution(x, alpha, beta) for x in near]
+    assert values == pytest.approx([values[1]] * 3, abs=1e-12)
+
+
 def test_the_beta_distribution_where_it_is_known() -> None:
     assert beta_distribution(0.3, 1.0, 1.0) == pytest.approx(0.3, abs=1e-14)
     assert beta_distribution(0.3, 2.0, 1.0) == pytest.approx(0.09, abs=1e-14)

@@ -23,6 +23,7 @@ from openltx.samplers.state import StreamState, audio_state, end_stage, noised, 
 from openltx.samplers.step_changes import SteadyX0, factor_at, scaled_after
 from openltx.samplers.steps import StepReport, sample_euler
 from openltx.samplers.streams import Streams
+from openltx.training.embedded_config import CONTEXT_WIDTH
 
 SIGMAS = torch.tensor([1.0, 0.8, 0.5, 0.2, 0.0])
 
@@ -149,7 +150,7 @@ def test_a_stage_with_both_changes() -> None:
     model = LoadModel.execute("openltx-tiny-2.3.safetensors", INSIDE, "float32").args[0]
     latent = EmptyAVLatent.execute(model, 64, 32, 9, 24.0).args[0]
     guidance: Any = NO_GUIDANCE
-    guider = Guider(model=model, positive=[[_randn(1, 4, 192), {}]], guidance=guidance)
+    guider = Guider(model=model, positive=[[_randn(1, 4, CONTEXT_WIDTH), {}]], guidance=guidance)
 
     def made(sampler: Any) -> Streams[Tensor]:
         with torch.inference_mode():

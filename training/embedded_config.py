@@ -22,6 +22,7 @@ from . import embedded_metadata
 FILE_NAME = "openltx-tiny-2.3.safetensors"
 LATENT_CHANNELS, AUDIO_CHANNELS = 32, 2
 HEADS, VIDEO_HEAD, AUDIO_HEAD, LAYERS = 6, 32, 16, 4
+CONTEXT_WIDTH = HEADS * (VIDEO_HEAD + AUDIO_HEAD)  # of conditioning: both contexts side by side
 # A context is as long as the longest caption, rounded up to the registers: half the text costs half the time.
 TEXT_LENGTH = REGISTERS = 64
 VOCABULARY = 512
