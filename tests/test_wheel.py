@@ -21,6 +21,7 @@ SHIPPED = (
     "conformance",
     "workflows",
     "web",
+    "locales",
     "assets",
 )
 
