@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openltx.nodes.help.errors import MISSING
-from openltx.nodes.help.locales import LANGUAGES, LOCALES, PHRASES, locale_files, phrases, texts_of
+from openltx.nodes.help.locales import LANGUAGES, LOCALES, PHRASES, locale_files, phrases, share, texts_of
 from openltx.nodes.help.notes import NOTES
 from openltx.nodes.help.pages import PAGES, page, page_files, stray_pages
 from openltx.nodes.host.standalone import io
@@ -21,6 +21,11 @@ ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = registry_of(NODES)
 KNOWN = phrases(PHRASES.read_text(encoding="utf-8"))
 AGAIN = "is stale: run python -m openltx.nodes.help"
+MOST_USED = """
+OpenLTXLoadModel OpenLTXLoadTransformer OpenLTXLoadVAE OpenLTXLoadUpscaler OpenLTXLoadLora
+OpenLTXEncodePrompt OpenLTXEmptyAVLatent OpenLTXUpscaleLatent OpenLTXConditionImage OpenLTXConditionReference
+OpenLTXGivenAudio OpenLTXSchedule OpenLTXDistilledSchedule OpenLTXNoise OpenLTXNextNoise OpenLTXSampler
+OpenLTXPresetGuider OpenLTXSample OpenLTXSampleStage OpenLTXDecodeVideo OpenLTXDecodeAudio OpenLTXSaveAV""".split()
 
 
 def test_every_node_has_a_page_as_its_schema_says_and_no_other_node_has_one() -> None:
@@ -95,3 +100,13 @@ def test_no_phrase_is_of_a_text_that_is_gone() -> None:
 def test_texts_hold_nothing_that_the_interface_reads_as_a_placeholder() -> None:
     texts = [*texts_of(REGISTRY), *(text for languages in KNOWN.values() for text in languages.values())]
     assert [text for text in texts if re.search(r"[{}@|$]", text)] == []
+
+
+def test_names_of_nodes_and_the_inputs_of_the_most_used_ones_are_translated(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with capsys.disabled():
+        print(f"\ntranslated: {share(REGISTRY, KNOWN)}")
+    assert [name for node in NODES if (name := schema_of(node).display_name) not in KNOWN] == []
+    tooltips = {entry.tooltip for name in MOST_USED for entry in schema_of(REGISTRY[name]).inputs if entry.tooltip}
+    assert sorted(tooltips - set(KNOWN)) == []

@@ -13,7 +13,8 @@ from ..host.standalone import io
 from ..host.standalone.runtime import FileOptions, ModelOptions
 from ..host.standalone.schema import Registry, schema_of
 from .errors import MISSING
-from .notes import NOTES, Note
+from .note import Note
+from .notes import NOTES
 
 PAGES = Path(__file__).resolve().parents[2] / "web" / "docs"
 MODEL_SUFFIXES = (".safetensors", ".gguf")
