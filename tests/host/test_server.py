@@ -20,6 +20,7 @@ import pytest
 from openltx.nodes.host.standalone.info import info
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 TOY_PACK = """
 import importlib, sys
 sys.path.append({here!r})
@@ -137,3 +138,18 @@ def test_interrupt(server: Server) -> None:
     server.post("/interrupt", {})
     messages = [message[0] for message in server.result(prompt_id)["status"]["messages"]]
     assert "execution_interrupted" in messages
+
+
+def test_help_pages_and_languages_are_served(server: Server) -> None:
+    pages = sorted((ROOT / "web" / "docs").glob("OpenLTX*.md"))
+    assert pages
+    for page in pages:
+        address = f"{server.address}/extensions/Open-LTX.dev/docs/{page.name}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert answer.read() == page.read_bytes()
+    texts = server.get("/i18n")
+    for language in ("en", "zh", "ja", "ko"):
+        ours = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+        served = texts[language]["nodeDefs"]
+        assert ours
+        assert {name: served[name] for name in ours} == ours
