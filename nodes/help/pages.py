@@ -79,11 +79,15 @@ def _legal(entry: io.BaseInput) -> str:
 
 def _choices(options: Sequence[Any]) -> str:
     """Options one by one; of files, which every machine has others of, only those that are no file."""
-    files = isinstance(options, FileOptions) or any(str(option).endswith(MODEL_SUFFIXES) for option in options)
-    if not files:
+    if not lists_files(options):
         return ", ".join(f"`{option}`" for option in options)
     fixed = [f"`{option}`" for option in options if " " in str(option) and "." not in str(option)]
     return " or ".join([*fixed, "a file of the list"])
+
+
+def lists_files(options: Sequence[Any]) -> bool:
+    """Whether a combo's options are files, which depend on the machine."""
+    return isinstance(options, FileOptions) or any(str(option).endswith(MODEL_SUFFIXES) for option in options)
 
 
 def _default(entry: io.BaseInput) -> str:
