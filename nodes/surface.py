@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from .help.pages import lists_files
+from .host.replaced import REPLACED, Replacement
 from .host.standalone import io
 from .host.standalone.schema import Registry, registry_of, schema_of
 
@@ -27,9 +28,11 @@ def surface(registry: Registry) -> dict[str, dict[str, Any]]:
     return {name: _node(schema_of(registry[name])) for name in sorted(registry)}
 
 
-def breaks(recorded: Surface, present: Surface) -> list[str]:
-    """What a saved workflow would notice, one line each; nothing where nodes were only added to."""
-    return [line for name, node in recorded.items() for line in _breaks_of_node(name, node, present.get(name))]
+def breaks(recorded: Surface, present: Surface, table: Iterable[Replacement] = REPLACED) -> list[str]:
+    """What a saved workflow would notice, one line each; nothing where nodes were only added to, or replaced."""
+    replaced = {entry.old for entry in table if entry.new in present and entry.old not in present}
+    kept = {name: node for name, node in recorded.items() if name not in replaced}
+    return [line for name, node in kept.items() for line in _breaks_of_node(name, node, present.get(name))]
 
 
 def text_of(present: Surface) -> str:
@@ -40,7 +43,7 @@ def text_of(present: Surface) -> str:
 
 def _breaks_of_node(name: str, old: Mapping[str, Any], new: Mapping[str, Any] | None) -> Iterator[str]:
     if new is None:
-        yield f"{name}: expected a node with this id, found none; keep it one release as deprecated, and replace it"
+        yield f"{name}: expected a node with this id, found none; name what replaces it in nodes/host/replaced.py"
         return
     for group in ("required", "optional", "outputs"):
         for place, entry in enumerate(old[group]):
@@ -72,6 +75,8 @@ def _input(entry: io.BaseInput) -> dict[str, Any]:
     options = getattr(entry, "options", None)
     if isinstance(entry, io.DynamicCombo.Input):
         options = [option.key for option in entry.options]
+    if isinstance(entry, io.Autogrow.Input):
+        options = [f"{entry.template.prefix}: {entry.template.input.io_type}"]
     return {
         "id": entry.id,
         "type": entry.io_type,

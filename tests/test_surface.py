@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from openltx.nodes.host.replaced import Replacement
 from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.registry import NODES
 from openltx.nodes.surface import RECORD, breaks, surface, text_of
@@ -64,6 +65,12 @@ def test_what_breaks_a_saved_workflow_is_named(change: str) -> None:
 def test_a_node_that_is_gone_is_named() -> None:
     (line,) = breaks(RECORDED, {})
     assert line.startswith("N: expected a node with this id, found none")
+
+
+def test_a_node_that_is_gone_breaks_nothing_where_another_replaces_it() -> None:
+    table = (Replacement(old="N", new="M"),)
+    assert breaks(RECORDED, {"M": RECORDED["N"]}, table) == []
+    assert breaks(RECORDED, {}, table) != []
 
 
 def test_additions_at_the_end_break_nothing() -> None:

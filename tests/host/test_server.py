@@ -29,7 +29,10 @@ from comfyui_side import load_package, load_toys
 async def comfy_entrypoint():
     load_package("openltx_for_toys")
     extension = importlib.import_module("openltx_for_toys.nodes.host.comfyui.extension")
-    return extension.OpenLTXExtension(load_toys("openltx_for_toys").NODES)
+    renamed = importlib.import_module("openltx_for_toys.nodes.host.replaced").Replacement(
+        old="ToyFormerLatent", new="ToyLatent", inputs={{"seed": "former_seed"}}, widgets=("former_seed",)
+    )
+    return extension.OpenLTXExtension(load_toys("openltx_for_toys").NODES, [renamed])
 """
 
 
@@ -129,6 +132,20 @@ def test_workflow(server: Server) -> None:
     assert result["status"]["status_str"] == "success"
     assert result["outputs"]["s"]["images"] == [{"filename": "clip_00001_.txt", "subfolder": "toy", "type": "output"}]
     assert (server.base / "output" / "toy" / "clip_00001_.txt").read_text().endswith("True (1, 4, 2, 3, 3) 5 None")
+
+
+def test_a_workflow_with_a_former_node_id_still_runs(server: Server) -> None:
+    assert server.get("/node_replacements")["ToyFormerLatent"][0]["old_widget_ids"] == ["former_seed"]
+    former, present = node("ToyFormerLatent", former_seed=6), node("ToyLatent", seed=6)
+    assert _digest(server, former, "former") == _digest(server, present, "present")
+    assert _digest(server, former, "again") != _digest(server, node("ToyLatent", seed=7), "other")
+
+
+def _digest(server: Server, latent: dict[str, Any], name: str) -> str:
+    prompt = {"l": latent, "d": node("ToyDigest", latent=["l", 0]), "s": node("ToySave", text=["d", 0], prefix=name)}
+    result = server.result(server.queue(prompt))
+    assert result["status"]["status_str"] == "success"
+    return (server.base / "output" / f"{name}_00001_.txt").read_text()
 
 
 def test_interrupt(server: Server) -> None:
