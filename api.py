@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .media.credentials import BESIDE, SIDECAR
 from .media.workplace import work_folder
+from .nodes.host.replaced import with_replacements
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
 from .package_version import version
 
@@ -103,6 +104,7 @@ def prepared(
     """The workflow with the user's inputs in place. Raises ValueError for an input that does not exist."""
     from .nodes.host.standalone.validate import output_nodes
 
+    prompt = with_replacements(prompt, registry)
     exposed = exposed_inputs(prompt)
     given = {name.replace("_", "-"): value for name, value in inputs.items()}
     unknown = sorted(given.keys() - exposed.keys())

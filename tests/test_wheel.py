@@ -21,6 +21,7 @@ SHIPPED = (
     "conformance",
     "workflows",
     "web",
+    "locales",
     "assets",
 )
 
@@ -52,3 +53,8 @@ def test_the_wheel_holds_what_the_repository_ships(wheel: set[str]) -> None:
     held = {name for name in wheel if name.startswith("openltx/")}
     assert expected - held == set()
     assert held - expected == set()
+
+
+def test_the_registry_gets_every_folder_that_the_wheel_has() -> None:
+    ignored = {line.strip("/") for line in (ROOT / ".comfyignore").read_text().splitlines()}
+    assert ignored & set(SHIPPED) == set()

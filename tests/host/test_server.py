@@ -20,6 +20,7 @@ import pytest
 from openltx.nodes.host.standalone.info import info
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 TOY_PACK = """
 import importlib, sys
 sys.path.append({here!r})
@@ -28,7 +29,10 @@ from comfyui_side import load_package, load_toys
 async def comfy_entrypoint():
     load_package("openltx_for_toys")
     extension = importlib.import_module("openltx_for_toys.nodes.host.comfyui.extension")
-    return extension.OpenLTXExtension(load_toys("openltx_for_toys").NODES)
+    renamed = importlib.import_module("openltx_for_toys.nodes.host.replaced").Replacement(
+        old="ToyFormerLatent", new="ToyLatent", inputs={{"seed": "former_seed"}}, widgets=("former_seed",)
+    )
+    return extension.OpenLTXExtension(load_toys("openltx_for_toys").NODES, [renamed])
 """
 
 
@@ -130,6 +134,20 @@ def test_workflow(server: Server) -> None:
     assert (server.base / "output" / "toy" / "clip_00001_.txt").read_text().endswith("True (1, 4, 2, 3, 3) 5 None")
 
 
+def test_a_workflow_with_a_former_node_id_still_runs(server: Server) -> None:
+    assert server.get("/node_replacements")["ToyFormerLatent"][0]["old_widget_ids"] == ["former_seed"]
+    former, present = node("ToyFormerLatent", former_seed=6), node("ToyLatent", seed=6)
+    assert _digest(server, former, "former") == _digest(server, present, "present")
+    assert _digest(server, former, "again") != _digest(server, node("ToyLatent", seed=7), "other")
+
+
+def _digest(server: Server, latent: dict[str, Any], name: str) -> str:
+    prompt = {"l": latent, "d": node("ToyDigest", latent=["l", 0]), "s": node("ToySave", text=["d", 0], prefix=name)}
+    result = server.result(server.queue(prompt))
+    assert result["status"]["status_str"] == "success"
+    return (server.base / "output" / f"{name}_00001_.txt").read_text()
+
+
 def test_interrupt(server: Server) -> None:
     prompt_id = server.queue({"n": node("ToySlow", silent=False), "show": node("ToyShow", value=["n", 0])})
     wait(lambda: server.get("/queue")["queue_running"], "the running workflow")
@@ -137,3 +155,18 @@ def test_interrupt(server: Server) -> None:
     server.post("/interrupt", {})
     messages = [message[0] for message in server.result(prompt_id)["status"]["messages"]]
     assert "execution_interrupted" in messages
+
+
+def test_help_pages_and_languages_are_served(server: Server) -> None:
+    pages = sorted((ROOT / "web" / "docs").glob("OpenLTX*.md"))
+    assert pages
+    for page in pages:
+        address = f"{server.address}/extensions/Open-LTX.dev/docs/{page.name}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            assert answer.read() == page.read_bytes()
+    texts = server.get("/i18n")
+    for language in ("en", "zh", "ja", "ko"):
+        ours = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+        served = texts[language]["nodeDefs"]
+        assert ours
+        assert {name: served[name] for name in ours} == ours

@@ -1,0 +1,25 @@
+"""Makes the help pages and the languages of the nodes: `python -m openltx.nodes.help`."""
+
+from __future__ import annotations
+
+from ..host.standalone.schema import registry_of
+from ..registry import NODES
+from .locales import PHRASES, locale_files, phrases, share
+from .pages import page_files, stray_pages
+
+
+def main() -> None:
+    """Writes web/docs/<NodeId>.md and locales/<language>/nodeDefs.json; removes pages of nodes that are gone."""
+    registry, known = registry_of(NODES), phrases(PHRASES.read_text(encoding="utf-8"))
+    for path, text in {**page_files(registry), **locale_files(registry, known)}.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(path)
+    for path in stray_pages(registry):
+        path.unlink()
+        print(f"{path}: removed; no node has this id")
+    print(share(registry, known))
+
+
+if __name__ == "__main__":
+    main()
