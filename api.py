@@ -7,12 +7,13 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .media.credentials import BESIDE, SIDECAR
 from .media.workplace import work_folder
-from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
+from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_exposed, set_input
 from .package_version import version
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def run(
     registry = schema.registry_of([*NODES, *CORE_NODES])
     prompt = prepared(load_workflow(workflow), registry, inputs, settings or {}, output)
     roots, device = _model_roots(models), _usable(device)
-    with _place(output, output_folder) as folder:
+    with output_place(output, output_folder) as folder:
         model_folders = model_folders_below(*roots)
         place = Settings(output_folder=folder, model_folders=model_folders, device=device, metadata=metadata)
         results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
@@ -103,22 +104,17 @@ def prepared(
     """The workflow with the user's inputs in place. Raises ValueError for an input that does not exist."""
     from .nodes.host.standalone.validate import output_nodes
 
-    exposed = exposed_inputs(prompt)
-    given = {name.replace("_", "-"): value for name, value in inputs.items()}
-    unknown = sorted(given.keys() - exposed.keys())
-    if unknown:
-        raise ValueError(f"{unknown[0]}: no such option of this workflow; it has {', '.join(exposed) or 'none'}")
+    set_one = partial(set_input, registry=registry)
+    prompt = set_exposed(prompt, inputs, set_one)
     if output is not None:
         savers = output_nodes(prompt, registry)
         if len(savers) != 1:
             raise ValueError(f"{output}: this workflow does not save exactly one file; give an output folder instead")
         _check_output(Path(output), sound_alone=prompt[savers[0]]["class_type"] == "OpenLTXSaveAudio")
-        if "container" in exposed:
-            given["container"] = Path(output).suffix.lower().removeprefix(".")
-    for name, value in given.items():
-        prompt = _with(prompt, registry, name, f"{exposed[name].node_id}.{exposed[name].input}", value)
+        if "container" in exposed_inputs(prompt):
+            prompt = set_exposed(prompt, {"container": Path(output).suffix.lower().removeprefix(".")}, set_one)
     for target, text in settings.items():
-        prompt = set_input(prompt, target, text, registry)
+        prompt = set_one(prompt, target, text)
     return prompt
 
 
@@ -127,13 +123,6 @@ def _check_output(target: Path, *, sound_alone: bool) -> None:
     from .media.targets import check_file
 
     check_file(target, AUDIO_CONTAINERS if sound_alone else CONTAINERS)
-
-
-def _with(prompt: dict[str, Any], registry: Mapping[str, Any], option: str, target: str, value: Any) -> dict[str, Any]:
-    try:
-        return set_input(prompt, target, str(value), registry)
-    except ValueError as error:
-        raise ValueError(str(error).replace(target, option, 1)) from error
 
 
 def _model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
@@ -155,7 +144,7 @@ def _usable(device: str | None) -> str | None:
 
 
 @contextmanager
-def _place(output: str | os.PathLike[str] | None, output_folder: str | os.PathLike[str] | None) -> Iterator[Path]:
+def output_place(output: str | os.PathLike[str] | None, output_folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     """The folder that nodes write to. With `output` it is a temporary one beside the target: the file is moved."""
     if output is not None:
         with work_folder(Path(output).parent) as folder:
