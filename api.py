@@ -63,7 +63,7 @@ def run(
 
     registry = schema.registry_of([*NODES, *CORE_NODES])
     prompt = prepared(load_workflow(workflow), registry, inputs, settings or {}, output)
-    roots, device = _model_roots(models), _usable(device)
+    roots, device = model_roots(models), _usable(device)
     with output_place(output, output_folder) as folder:
         model_folders = model_folders_below(*roots)
         place = Settings(output_folder=folder, model_folders=model_folders, device=device, metadata=metadata)
@@ -71,7 +71,7 @@ def run(
         shown = {node_id: result.ui for node_id, result in results.items()}
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
         if output is not None:
-            files = [_moved(files, Path(output))]
+            files = [moved(files, Path(output))]
     return RunResult(files=tuple(files), shown=shown)
 
 
@@ -125,7 +125,8 @@ def _check_output(target: Path, *, sound_alone: bool) -> None:
     check_file(target, AUDIO_CONTAINERS if sound_alone else CONTAINERS)
 
 
-def _model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Folders in ComfyUI's layout: those given, or ./models. Raises ValueError for one that is not there."""
     for root in map(Path, models):
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder; give the folder that holds checkpoints/, text_encoders/ …")
@@ -166,7 +167,8 @@ def _saved(shown: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, str]
             yield from (entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == "output")
 
 
-def _moved(files: Sequence[Path], target: Path) -> Path:
+def moved(files: Sequence[Path], target: Path) -> Path:
+    """The one saved file under the name that the user gave, its sidecar too."""
     if len(files) != 1:
         raise ValueError(f"{target}: expected one saved file, the workflow saved {len(files)}")
     os.replace(files[0], target)

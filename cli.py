@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, download, inspect, queue, reproduce, sign, train, verify
+from .commands import doctor, download, headless, inspect, queue, reproduce, sign, train, verify
 from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
@@ -160,6 +160,8 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input")
     command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
     command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument("--host", choices=("standalone", "comfyui"), help="what executes it; default: standalone")
+    command.add_argument("--comfyui", metavar="DIR", help="checkout for --host comfyui; default: COMFYUI_PATH")
     command.add_argument("--no-metadata", action="store_true", help="leave workflow and run manifest out of the file")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -210,6 +212,14 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
+    in_comfyui = arguments.host == "comfyui" or (arguments.host is None and arguments.comfyui)
+    execute = headless.execute if in_comfyui else _standalone
+    files = [str(file) for file in execute(arguments, inputs | exposed_values(arguments))]
+    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
+    return DONE
+
+
+def _standalone(arguments: argparse.Namespace, inputs: dict[str, str]) -> Sequence[Path]:
     from . import api
     from .nodes.host.standalone.bars import Bars
     from .nodes.host.standalone.runtime import Interrupted, stopped_by_ctrl_c
@@ -217,7 +227,7 @@ def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
     stop = threading.Event()
     with stopped_by_ctrl_c(stop), Bars() as bars:
         try:
-            result = api.run(
+            return api.run(
                 arguments.workflow,
                 output=arguments.output,
                 output_folder=arguments.output_folder,
@@ -227,13 +237,10 @@ def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
                 metadata=not arguments.no_metadata,
                 observer=bars,
                 stop=stop,
-                **inputs | exposed_values(arguments),
-            )
+                **inputs,
+            ).files
         except Interrupted:
             raise KeyboardInterrupt from None
-    files = [str(Path(file)) for file in result.files]
-    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
-    return DONE
 
 
 # workflows

@@ -30,15 +30,14 @@ def add(command: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from ..api import load_workflow, output_place
     from ..nodes.host.standalone.runtime import stopped_by_ctrl_c
-    from ..remote.job import filled, run_job, with_uploads
+    from ..remote.job import execute
     from ..remote.server import Server
 
-    given, server = load_workflow(arguments.workflow), Server(arguments.server, arguments.auth)
+    workflow, server = load_workflow(arguments.workflow), Server(arguments.server, arguments.auth)
     stop = threading.Event()
     with output_place(None, arguments.output_folder) as folder, stopped_by_ctrl_c(stop):
-        prompt = filled(server, given, exposed_values(arguments), settings(arguments.set))
-        prompt = with_uploads(server, prompt, given, say)
-        files = [str(file) for file in run_job(server, prompt, folder, say, stop.is_set)]
+        inputs = exposed_values(arguments), settings(arguments.set)
+        files = [str(file) for file in execute(server, workflow, *inputs, folder, say, stop.is_set)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
     return 0
 

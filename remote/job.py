@@ -27,6 +27,20 @@ Say = Callable[[str], None]
 PAUSE, PATIENCE, GONE = 0.2, 60.0, 5  # seconds between questions, seconds without an answer, answers without the job
 
 
+def execute(
+    server: Server,
+    workflow: Prompt,
+    inputs: Mapping[str, Any],
+    settings: Mapping[str, str],
+    folder: Path,
+    say: Say,
+    stop: Callable[[], bool],
+) -> list[Path]:
+    """`filled`, `with_uploads` and `run_job` in one."""
+    prompt = filled(server, workflow, inputs, settings)
+    return run_job(server, with_uploads(server, prompt, workflow, say), folder, say, stop)
+
+
 def run_job(server: Server, prompt: Prompt, folder: Path, say: Say, stop: Callable[[], bool]) -> list[Path]:
     """Queue the workflow and wait. Returns the files that its nodes saved, now in `folder`.
 
@@ -84,11 +98,20 @@ def with_uploads(server: Server, prompt: Prompt, given: Prompt, say: Say) -> Pro
     return changed
 
 
+def saving_nodes(server: Server, prompt: Prompt) -> list[str]:
+    """Ids of the nodes that the server runs a workflow for."""
+    return [node_id for node_id, node in prompt.items() if _described(server, node).get("output_node")]
+
+
 def _widgets(server: Server, node: Mapping[str, Any]) -> list[Widget]:
+    return widgets(_described(server, node), node["inputs"])
+
+
+def _described(server: Server, node: Mapping[str, Any]) -> dict[str, Any]:
     entry = server.described(node["class_type"])
     if entry is None:
         raise ValueError(f"{server.address}: it has no node type {node['class_type']!r}; install its pack there")
-    return widgets(entry, node["inputs"])
+    return entry
 
 
 def _local(name: str, *, of_the_user: bool) -> Path | None:
