@@ -150,7 +150,7 @@ def _add_run(commands: Commands, argv: Sequence[str]) -> None:
 
 def _add_queue(commands: Commands, argv: Sequence[str]) -> None:
     command = _add_module(commands, "queue", queue)
-    if argv[:1] == ["queue"] and len(argv) > 1 and not argv[1].startswith("-"):
+    if argv[:1] == ["queue"] and len(argv) > 1 and not argv[1].startswith("-") and not queue.is_ui_file(argv[1]):
         _add_exposed(command, argv[1])
 
 

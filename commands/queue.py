@@ -7,14 +7,19 @@ import json
 import os
 import sys
 import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .given import exposed_values, settings
+
+if TYPE_CHECKING:
+    from ..remote.server import Server
 
 HELP = "run a workflow on a ComfyUI server and fetch what it saves"
 
 
 def add(command: argparse.ArgumentParser) -> None:
-    command.add_argument("workflow", metavar="WORKFLOW.json", help="a file, or the name of a bundled workflow")
+    command.add_argument("workflow", metavar="WORKFLOW.json", help="a file in API or UI format, or a bundled name")
     command.add_argument("--server", required=True, metavar="URL", help="http://HOST:PORT")
     command.add_argument(
         "--auth",
@@ -28,18 +33,39 @@ def add(command: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from ..api import load_workflow, output_place
+    from ..api import output_place
     from ..nodes.host.standalone.runtime import stopped_by_ctrl_c
     from ..remote.job import execute
     from ..remote.server import Server
 
-    workflow, server = load_workflow(arguments.workflow), Server(arguments.server, arguments.auth)
+    server = Server(arguments.server, arguments.auth)
+    workflow = _workflow(arguments.workflow, server)
     stop = threading.Event()
     with output_place(None, arguments.output_folder) as folder, stopped_by_ctrl_c(stop):
         inputs = exposed_values(arguments), settings(arguments.set)
         files = [str(file) for file in execute(server, workflow, *inputs, folder, say, stop.is_set)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
     return 0
+
+
+def is_ui_file(workflow: str) -> bool:
+    """Whether the word names a file in UI format, which exposes no options."""
+    from ..nodes.host.standalone.workflow import is_ui_format, read_json
+
+    return Path(workflow).is_file() and is_ui_format(read_json(workflow))
+
+
+def _workflow(name: str, server: Server) -> dict[str, Any]:
+    from ..api import load_workflow
+    from ..nodes.host.standalone.workflow import read_json
+    from ..remote.from_ui import api_format
+
+    if not is_ui_file(name):
+        return load_workflow(name)
+    try:
+        return api_format(read_json(name), server.described)
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"{name}: expected a workflow as ComfyUI saves it, found a broken one ({error!r})") from error
 
 
 def say(text: str) -> None:

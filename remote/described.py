@@ -30,10 +30,18 @@ class Widget:
         seed = self.io_type == "INT" and self.name.split(".")[-1] in SEEDS
         return int(bool(self.extra.get("control_after_generate")) or seed) + int(self.uploads)
 
+    @property
+    def default(self) -> Any:
+        """The value of a new node."""
+        return self.extra.get("default", self.options[0] if self.options else None)
 
-def widgets(entry: Mapping[str, Any], chosen: Mapping[str, Any]) -> list[Widget]:
-    """The widgets of a node type in the order of the interface; `chosen` says which option of a DynamicCombo is on."""
-    return list(_walk(entry.get("input", {}), "", chosen))
+
+def walk(entry: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Widget]:
+    """The widgets of a node type in the order of the interface.
+
+    `chosen` says which option of a DynamicCombo is on; it is asked after that widget was given out.
+    """
+    return _walk(entry.get("input", {}), "", chosen)
 
 
 def _walk(groups: Mapping[str, Any], parent: str, chosen: Mapping[str, Any]) -> Iterator[Widget]:

@@ -19,7 +19,7 @@ from ..media.workplace import work_folder
 from ..nodes.host.files import SAMPLE_INPUTS, inside, next_output
 from ..nodes.host.standalone.validate import title_of
 from ..nodes.host.standalone.workflow import Kind, set_exposed, set_value
-from .described import Widget, widgets
+from .described import Widget, walk
 from .server import Refused, Server
 
 Prompt = dict[str, Any]
@@ -104,7 +104,7 @@ def saving_nodes(server: Server, prompt: Prompt) -> list[str]:
 
 
 def _widgets(server: Server, node: Mapping[str, Any]) -> list[Widget]:
-    return widgets(_described(server, node), node["inputs"])
+    return list(walk(_described(server, node), node["inputs"]))
 
 
 def _described(server: Server, node: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from openltx.api import load_workflow
+from openltx.api import WORKFLOWS, load_workflow, workflow_names
 from openltx.cli import main
 from openltx.nodes.core import CORE_NODES
 from openltx.nodes.host.standalone.info import info
 from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.registry import NODES
+from openltx.remote.described import walk
+from openltx.remote.from_ui import api_format
 
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 SAVED = {"filename": "clip_00007_.mp4", "subfolder": "", "type": "output"}
@@ -333,3 +335,70 @@ def test_two_clients_share_nothing(fake: Fake) -> None:
     assert first["client_id"] != second["client_id"]
     assert first["prompt_id"] != second["prompt_id"]
     assert sorted(fake.asked) == sorted([first["prompt_id"], second["prompt_id"]])
+
+
+# UI format
+
+
+def describe(name: str) -> dict[str, Any] | None:
+    return json.loads(json.dumps(info(REGISTRY[name]))) if name in REGISTRY else None
+
+
+@pytest.mark.parametrize("name", workflow_names())
+def test_a_ui_file_becomes_its_api_file(name: str) -> None:
+    """A front end also sends the optional widgets that the API file leaves at their defaults."""
+    found = api_format(json.loads((WORKFLOWS.parent / f"{name}.json").read_text(encoding="utf-8")), describe)
+    expected = load_workflow(name)
+    assert found.keys() == expected.keys()
+    for node_id, node in expected.items():
+        assert found[node_id]["class_type"] == node["class_type"]
+        assert found[node_id]["_meta"]["title"] == node["_meta"]["title"]
+        given, defaults = (
+            found[node_id]["inputs"],
+            {w.name: w.default for w in walk(describe(node["class_type"]) or {}, {})},
+        )
+        assert {key: given.get(key) for key in node["inputs"]} == node["inputs"]
+        assert all(value == defaults[key] for key, value in given.items() if key not in node["inputs"])
+
+
+def ui_node(number: int, kind: str, mode: int = 0, **more: Any) -> dict[str, Any]:
+    return {"id": number, "type": kind, "mode": mode, "order": number, **more}
+
+
+def socket(name: str, link: int | None, kind: str = "IMAGE") -> dict[str, Any]:
+    return {"name": name, "type": kind, "link": link}
+
+
+def test_what_lives_in_the_front_end_only() -> None:
+    """Note, reroute, primitive, a muted and a bypassed node; a linked widget keeps its place among the values."""
+    types: dict[str, Any] = {
+        "Make": {"input": {"required": {"seed": ["INT", {}], "name": [["a", "b"]]}}},
+        "Blur": {"input": {"required": {"image": ["IMAGE"], "size": ["INT", {"default": 3}]}}},
+        "Save": {"input": {"required": {"image": ["IMAGE"]}, "optional": {"mask": ["IMAGE"], "x": ["FLOAT", {}]}}},
+    }
+    nodes = [
+        ui_node(1, "Make", widgets_values=[5, "fixed", "b"], inputs=[socket("seed", 1, "INT")]),
+        ui_node(2, "PrimitiveNode", widgets_values=[99, "fixed"]),
+        ui_node(3, "Blur", 4, inputs=[socket("image", 2)], outputs=[{"type": "IMAGE"}], widgets_values=[7]),
+        ui_node(4, "Reroute", inputs=[socket("", 3, "*")], outputs=[{"type": "*"}]),
+        ui_node(5, "Make", 2, widgets_values=[1, "fixed", "a"]),
+        ui_node(6, "Save", inputs=[socket("image", 4), socket("mask", 5)], widgets_values=[0.5], title="Keep"),
+        ui_node(7, "Note", widgets_values=["text"]),
+    ]
+    links = [[1, 2, 0, 1, 0, "INT"], [2, 1, 0, 3, 0, "IMAGE"], [3, 3, 0, 4, 0, "*"], [4, 4, 0, 6, 0, "*"]]
+    links.append([5, 5, 0, 6, 1, "IMAGE"])
+    assert api_format({"nodes": nodes, "links": links}, lambda name: types.get(name)) == {
+        "1": {"class_type": "Make", "inputs": {"seed": 99, "name": "b"}, "_meta": {"title": "Make"}},
+        "6": {"class_type": "Save", "inputs": {"image": ["1", 0], "x": 0.5}, "_meta": {"title": "Keep"}},
+    }
+
+
+def test_a_ui_file_is_queued(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    source = WORKFLOWS.parent / "text_to_av.json"
+    assert queue(fake, str(source), "--set", "Sample.noise_seed=7") == 0
+    assert fake.posted("/prompt")[0]["prompt"]["6"]["inputs"]["noise_seed"] == 7
+    capsys.readouterr()
+    Path("s.json").write_text('{"nodes": [], "links": [], "definitions": {"subgraphs": [{}]}}')
+    assert "Export (API)" in refused(fake, 2, capsys, "s.json")
+    Path("b.json").write_text('{"nodes": [{"id": 1}], "links": []}')
+    assert "found a broken one" in refused(fake, 2, capsys, "b.json")

@@ -32,24 +32,33 @@ class Exposed:
 
 def read_workflow(path: str | Path) -> dict[str, Any]:
     """The workflow in a file. Raises ValueError (one line): unreadable, no JSON, UI format, no class_type."""
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        found = json.loads(text)
-    except OSError as error:
-        raise ValueError(f"{path}: expected a readable workflow file: {error.strerror}") from error
-    except ValueError as error:  # JSON and UTF-8 errors
-        raise ValueError(f"{path}: expected JSON: {error}") from error
+    found = read_json(path)
     try:
         return check_format(found)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read_json(path: str | Path) -> Any:
+    """A parsed file. Raises ValueError (one line) for one that cannot be read or is no JSON."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: expected a readable workflow file: {error.strerror}") from error
+    except ValueError as error:  # JSON and UTF-8 errors
+        raise ValueError(f"{path}: expected JSON: {error}") from error
+
+
+def is_ui_format(found: Any) -> bool:
+    """Whether a parsed file is what ComfyUI's front end saves, and not what it sends to the server."""
+    return isinstance(found, dict) and "nodes" in found and "links" in found
+
+
 def check_format(found: Any) -> dict[str, Any]:
     """A parsed file as a workflow in API format. Raises ValueError (one line) if it is none."""
     if not isinstance(found, dict) or not found:
         raise ValueError("expected a workflow in API format: an object of nodes by id")
-    if "nodes" in found and "links" in found:
+    if is_ui_format(found):
         raise ValueError("expected API format, found UI format; in ComfyUI use Workflow > Export (API)")
     for node_id, node in found.items():
         if not isinstance(node, dict) or not isinstance(node.get("class_type"), str):
