@@ -88,7 +88,7 @@ def _source(
 
 
 def _passed_through(node: Node, output: int) -> int | None:
-    """The link that an output of a reroute or bypassed node stands for: the same place's, else the first of its type."""
+    """The link that an output of a reroute or bypassed node stands for: of its place, else the first of its type."""
     sockets = list(node.get("inputs") or ())
     if node["type"] == REROUTE:
         fitting = sockets[:1]
