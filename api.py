@@ -119,10 +119,10 @@ def prepared(
 
 
 def _check_output(target: Path, *, sound_alone: bool) -> None:
-    from .media.codecs import AUDIO_CONTAINERS, CONTAINERS
+    from .media.codecs import AUDIO_CONTAINERS, containers
     from .media.targets import check_file
 
-    check_file(target, AUDIO_CONTAINERS if sound_alone else CONTAINERS)
+    check_file(target, AUDIO_CONTAINERS if sound_alone else containers())
 
 
 def model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
