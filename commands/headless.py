@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
 from .given import settings
-from .queue import say
+from .queue import watching
 
 
 def execute(arguments: argparse.Namespace, inputs: Mapping[str, str]) -> list[Path]:
     """The files that the run saved. Raises as `openltx queue` does, and ValueError for a checkout that is none."""
     from .. import api
     from ..media.workplace import work_folder
-    from ..nodes.host.standalone.runtime import stopped_by_ctrl_c
     from ..nodes.host.standalone.workflow import exposed_inputs
     from ..remote import job
     from ..remote.checkout import check_checkout, server_of
@@ -27,14 +25,13 @@ def execute(arguments: argparse.Namespace, inputs: Mapping[str, str]) -> list[Pa
         inputs = {**inputs, "container": Path(output).suffix.lower().removeprefix(".")}
     options = {"device": arguments.device, "metadata": not arguments.no_metadata}
     models = api.model_roots(arguments.models)
-    stop = threading.Event()
-    with api.output_place(output, arguments.output_folder) as folder, stopped_by_ctrl_c(stop):
-        with work_folder(folder) as place, server_of(checkout, place, models=models, stop=stop.is_set, **options) as it:
+    with api.output_place(output, arguments.output_folder) as folder, watching() as watch:
+        with work_folder(folder) as place, server_of(checkout, place, models=models, stop=watch.stop, **options) as it:
             if output is not None and len(job.saving_nodes(it, workflow)) != 1:
                 raise ValueError(
                     f"{output}: this workflow does not save exactly one file; give an output folder instead"
                 )
-            files = job.execute(it, workflow, inputs, settings(arguments.set), folder, say, stop.is_set)
+            files = job.execute(it, workflow, inputs, settings(arguments.set), folder, watch)
         return files if output is None else [api.moved(files, Path(output))]
 
 

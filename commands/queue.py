@@ -7,12 +7,15 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .given import exposed_values, settings
 
 if TYPE_CHECKING:
+    from ..remote.job import Watch
     from ..remote.server import Server
 
 HELP = "run a workflow on a ComfyUI server and fetch what it saves"
@@ -34,16 +37,14 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..api import output_place
-    from ..nodes.host.standalone.runtime import stopped_by_ctrl_c
     from ..remote.job import execute
     from ..remote.server import Server
 
     server = Server(arguments.server, arguments.auth)
     workflow = _workflow(arguments.workflow, server)
-    stop = threading.Event()
-    with output_place(None, arguments.output_folder) as folder, stopped_by_ctrl_c(stop):
+    with output_place(None, arguments.output_folder) as folder, watching() as watch:
         inputs = exposed_values(arguments), settings(arguments.set)
-        files = [str(file) for file in execute(server, workflow, *inputs, folder, say, stop.is_set)]
+        files = [str(file) for file in execute(server, workflow, *inputs, folder, watch)]
     print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
     return 0
 
@@ -68,5 +69,17 @@ def _workflow(name: str, server: Server) -> dict[str, Any]:
         raise ValueError(f"{name}: expected a workflow as ComfyUI saves it, found a broken one ({error!r})") from error
 
 
-def say(text: str) -> None:
+@contextmanager
+def watching() -> Iterator[Watch]:
+    """Lines and bars on stderr; Ctrl-C stops the job."""
+    from ..nodes.host.standalone.bars import Bars
+    from ..nodes.host.standalone.runtime import stopped_by_ctrl_c
+    from ..remote.job import Watch
+
+    stop = threading.Event()
+    with stopped_by_ctrl_c(stop), Bars() as bars:
+        yield Watch(say=_say, part=bars.part, stop=stop.is_set)
+
+
+def _say(text: str) -> None:
     print(f"openltx: {text}", file=sys.stderr, flush=True)

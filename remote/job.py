@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,11 +21,23 @@ from ..nodes.host.files import SAMPLE_INPUTS, inside, next_output
 from ..nodes.host.standalone.validate import title_of
 from ..nodes.host.standalone.workflow import Kind, set_exposed, set_value
 from .described import Widget, walk
+from .events import heard
 from .server import Refused, Server
 
 Prompt = dict[str, Any]
-Say = Callable[[str], None]
 PAUSE, PATIENCE, GONE = 0.2, 60.0, 5  # seconds between questions, seconds without an answer, answers without the job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who follows a job. say: takes a line. part: takes a node's title, done and total, in another thread.
+
+    stop: asked all the time; once true, the job is taken off the server.
+    """
+
+    say: Callable[[str], None]
+    part: Callable[[str, int, int], None]
+    stop: Callable[[], bool]
 
 
 def execute(
@@ -33,30 +46,30 @@ def execute(
     inputs: Mapping[str, Any],
     settings: Mapping[str, str],
     folder: Path,
-    say: Say,
-    stop: Callable[[], bool],
+    watch: Watch,
 ) -> list[Path]:
     """`filled`, `with_uploads` and `run_job` in one."""
     prompt = filled(server, workflow, inputs, settings)
-    return run_job(server, with_uploads(server, prompt, workflow, say), folder, say, stop)
+    return run_job(server, with_uploads(server, prompt, workflow, watch), folder, watch)
 
 
-def run_job(server: Server, prompt: Prompt, folder: Path, say: Say, stop: Callable[[], bool]) -> list[Path]:
+def run_job(server: Server, prompt: Prompt, folder: Path, watch: Watch) -> list[Path]:
     """Queue the workflow and wait. Returns the files that its nodes saved, now in `folder`.
 
-    stop: asked between questions; once true, the job is taken off the server. Raises ValueError (one line a problem)
+    Raises ValueError (one line a problem)
     where the server finds the workflow wrong, RuntimeError or OSError where it fails, KeyboardInterrupt when stopped.
     """
-    job = str(uuid.uuid4())
+    job, client = str(uuid.uuid4()), uuid.uuid4().hex
     try:
-        _queue(server, job, prompt)
-        ended = _end(server, job, say, stop)
+        with heard(server, client, partial(_show, prompt, job, watch)):
+            _queue(server, job, client, prompt)
+            ended = _end(server, job, watch)
     except BaseException:
         with suppress(OSError, RuntimeError, ValueError):
             _cancel(server, job)
         raise
     _check_success(prompt, ended)
-    return _fetched(server, ended, folder, say)
+    return _fetched(server, ended, folder, watch)
 
 
 # inputs
@@ -75,7 +88,7 @@ def filled(server: Server, prompt: Prompt, inputs: Mapping[str, Any], settings: 
     return prompt
 
 
-def with_uploads(server: Server, prompt: Prompt, given: Prompt, say: Say) -> Prompt:
+def with_uploads(server: Server, prompt: Prompt, given: Prompt, watch: Watch) -> Prompt:
     """The workflow with the files that it names sent to the server, under the names that they have there.
 
     given: the workflow as its file has it. A name that stands there is looked for in ./input and among the package's
@@ -92,7 +105,7 @@ def with_uploads(server: Server, prompt: Prompt, given: Prompt, say: Say) -> Pro
             file = _local(value.removesuffix(" [input]"), of_the_user=value != given[node_id]["inputs"].get(name))
             if file is not None:
                 if file not in sent:
-                    say(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
+                    watch.say(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
                     sent[file] = server.upload(file)
                 node["inputs"][name] = sent[file]
     return changed
@@ -122,9 +135,9 @@ def _local(name: str, *, of_the_user: bool) -> Path | None:
 # the job on the server
 
 
-def _queue(server: Server, job: str, prompt: Prompt) -> None:
+def _queue(server: Server, job: str, client: str, prompt: Prompt) -> None:
     try:
-        answer = server.post("/prompt", {"prompt": prompt, "client_id": uuid.uuid4().hex, "prompt_id": job})
+        answer = server.post("/prompt", {"prompt": prompt, "client_id": client, "prompt_id": job})
     except Refused as error:
         if error.status != 400 or not isinstance(error.content, dict):
             raise
@@ -137,7 +150,7 @@ def _problems(prompt: Prompt, answer: Mapping[str, Any]) -> list[str]:
     """One line for each mistake that the server found, led by the node's title."""
     lines = []
     for node_id, found in (answer.get("node_errors") or {}).items():
-        name = title_of(prompt.get(node_id, {})) or found.get("class_type", node_id)
+        name = _title(prompt, node_id, found.get("class_type", node_id))
         lines += [f"{name} (node {node_id}): {_line(problem)}" for problem in found["errors"]]
     error = answer.get("error") or {}
     return lines or [_line(error) if isinstance(error, dict) else str(error)]
@@ -147,11 +160,11 @@ def _line(problem: Mapping[str, Any]) -> str:
     return " ".join(": ".join(filter(None, (problem.get("message"), problem.get("details")))).split())
 
 
-def _end(server: Server, job: str, say: Say, stop: Callable[[], bool]) -> dict[str, Any]:
+def _end(server: Server, job: str, watch: Watch) -> dict[str, Any]:
     """The history of the job. A server that is slow to answer is asked again for PATIENCE seconds."""
     answered, told, missed = time.monotonic(), "", 0
     while missed < GONE:
-        if stop():
+        if watch.stop():
             raise KeyboardInterrupt
         try:
             ended = server.get(f"/history/{job}").get(job)
@@ -167,9 +180,19 @@ def _end(server: Server, job: str, say: Say, stop: Callable[[], bool]) -> dict[s
         missed = missed + 1 if place is None else 0
         if place is not None and place != told:
             told = place
-            say(place)
+            watch.say(place)
         time.sleep(PAUSE)
     raise RuntimeError(f"{server.address}: the job is neither queued nor done there; was the server started again?")
+
+
+def _show(prompt: Prompt, job: str, watch: Watch, kind: str, data: Mapping[str, Any]) -> None:
+    """A node's progress, of this job alone."""
+    if kind == "progress" and data.get("prompt_id") == job:
+        watch.part(_title(prompt, str(data.get("node")), "a node"), int(data["value"]), int(data["max"]))
+
+
+def _title(prompt: Prompt, node_id: str, otherwise: str) -> str:
+    return title_of(prompt.get(node_id, {})) or otherwise
 
 
 def _place(queue: Mapping[str, Any], job: str) -> str | None:
@@ -197,7 +220,7 @@ def _check_success(prompt: Prompt, ended: Mapping[str, Any]) -> None:
         raise RuntimeError("interrupted on the server")
     error = messages.get("execution_error", {})
     node_id = error.get("node_id", "")
-    name = title_of(prompt.get(node_id, {})) or error.get("node_type", "a node")
+    name = _title(prompt, node_id, error.get("node_type", "a node"))
     lines = str(error.get("exception_message") or "it failed without a message").strip().splitlines()
     raise RuntimeError(f"{name} (node {node_id}): {lines[0]}")
 
@@ -205,7 +228,7 @@ def _check_success(prompt: Prompt, ended: Mapping[str, Any]) -> None:
 # outputs
 
 
-def _fetched(server: Server, ended: Mapping[str, Any], folder: Path, say: Say) -> list[Path]:
+def _fetched(server: Server, ended: Mapping[str, Any], folder: Path, watch: Watch) -> list[Path]:
     files = []
     with work_folder(folder) as place:
         for entry in saved_entries(ended["outputs"]):
@@ -215,7 +238,7 @@ def _fetched(server: Server, ended: Mapping[str, Any], folder: Path, say: Say) -
             os.replace(part, target)
             files.append(target)
     if not files:
-        say("warning: the workflow saved no file")
+        watch.say("warning: the workflow saved no file")
     return files
 
 

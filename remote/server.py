@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import mimetypes
+import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from http.client import HTTPException
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from typing import IO, Any
+from socket import SHUT_RDWR
+from typing import IO, Any, BinaryIO
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
@@ -81,6 +85,33 @@ class Server:
             expected = answer.headers.get("Content-Length")
         if expected is not None and target.stat().st_size != int(expected):
             raise ConnectionError(f"{self.address}: {entry['filename']} ended after {target.stat().st_size} bytes")
+
+    def listen(self, path: str) -> tuple[BinaryIO, Callable[[], None]]:
+        """The bytes of a web socket, and what ends it."""
+        parts = urlsplit(self.address)
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        connection = kind(str(parts.hostname), parts.port, timeout=SECONDS)
+        key = base64.b64encode(os.urandom(16)).decode()
+        asked = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Key": key,
+            "Sec-WebSocket-Version": "13",
+        }
+        connection.request("GET", parts.path + path, headers={**self._headers, **asked})
+        socket = connection.sock
+        answer = connection.getresponse()
+        if answer.status != 101:
+            connection.close()
+            raise Refused(f"{self.address}: no web socket", answer.status, None)
+        socket.settimeout(None)  # a node may be silent for long
+
+        def close() -> None:
+            with suppress(OSError):
+                socket.shutdown(SHUT_RDWR)
+            connection.close()
+
+        return answer.fp, close
 
     def _open(self, path: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         request = Request(self.address + path, body, {**self._headers, **(headers or {})})

@@ -26,6 +26,8 @@ from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.registry import NODES
 from openltx.remote.described import walk
 from openltx.remote.from_ui import api_format
+from openltx.remote.job import Watch, run_job
+from openltx.remote.server import Server
 
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 SAVED = {"filename": "clip_00007_.mp4", "subfolder": "", "type": "output"}
@@ -48,6 +50,8 @@ class Fake(ThreadingHTTPServer):
         self.outputs: dict[str, Any] = {"9": {"images": [SAVED, PREVIEW], "animated": [True]}}
         self.status: dict[str, Any] = {"status_str": "success", "completed": True, "messages": []}
         self.prompt_answer: tuple[int, Any] | None = None
+        self.told: list[tuple[int, str]] | None = None  # frames of the web socket: first byte, text
+        self.listeners: list[str] = []
         self.content, self.password, self.redirect = b"a video", "", ""
 
     @property
@@ -73,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._json(200, {name: info(REGISTRY[name])} if name in REGISTRY else {})
             case ["history", job]:
                 self._history(job)
+            case ["ws"]:
+                self._web_socket()
             case ["queue"]:
                 self._json(200, {"queue_running": [[0, job] for job in self.server.jobs], "queue_pending": []})
             case ["view"]:
@@ -81,6 +87,26 @@ class _Handler(BaseHTTPRequestHandler):
                 self._bytes(200, self.server.content)
             case _:
                 self._json(404, {})
+
+    def _web_socket(self) -> None:
+        """What is in `told`, with the id of the first job where it says JOB; a refusal where that is None."""
+        if self.server.told is None:
+            return self._json(404, {})
+        self.server.listeners.append(parse_qs(urlsplit(self.path).query)["clientId"][0])
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(101)
+        self.send_header("Upgrade", "websocket")
+        self.send_header("Connection", "Upgrade")
+        self.end_headers()
+        while not self.server.jobs:
+            time.sleep(0.01)
+        (job, *_) = self.server.jobs
+        for opcode, text in self.server.told:
+            content = text.replace("JOB", job).encode()
+            size = bytes([len(content)]) if len(content) < 126 else b"\x7e" + len(content).to_bytes(2, "big")
+            self.wfile.write(bytes([opcode]) + size + content)
+        self.wfile.flush()
+        self.close_connection = True
 
     def _history(self, job: str) -> None:
         server = self.server
@@ -335,6 +361,40 @@ def test_two_clients_share_nothing(fake: Fake) -> None:
     assert first["client_id"] != second["client_id"]
     assert first["prompt_id"] != second["prompt_id"]
     assert sorted(fake.asked) == sorted([first["prompt_id"], second["prompt_id"]])
+
+
+# progress
+
+FRAMES = [
+    (0x81, '{"type": "status", "data": {"sid": "x"}}'),
+    (0x82, "a preview, in binary"),
+    (0x81, '{"type": "progress", "data": {"value": 1, "max": 4, "node": "6", "prompt_id": "JOB"}}'),
+    (0x81, '{"type": "progress", "data": {"value": 9, "max": 9, "node": "6", "prompt_id": "of somebody else"}}'),
+    (0x01, '{"type": "progress", "data": {"value": 4, "max": 4,'),
+    (0x80, ' "node": "7", "prompt_id": "JOB", "x": "' + "y" * 200 + '"}}'),
+    (0x88, ""),
+    (0x81, '{"type": "progress", "data": {"value": 5, "max": 4, "node": "7", "prompt_id": "JOB"}}'),
+]
+
+
+def test_progress_is_heard_as_the_client_that_queued(fake: Fake) -> None:
+    fake.told, fake.needed, seen = FRAMES, 5, []
+
+    def part(title: str, done: int, total: int) -> None:
+        seen.append((title, done, total))
+
+    Path("output").mkdir()
+    watch = Watch(say=lambda text: None, part=part, stop=lambda: False)
+    assert run_job(Server(fake.address), load_workflow("text_to_av"), Path("output"), watch)
+    assert fake.listeners == [fake.posted("/prompt")[0]["client_id"]]
+    assert seen == [("Sample", 1, 4), ("Decode Video", 4, 4)]
+
+
+def test_a_web_socket_that_says_nonsense_costs_the_bar_alone(fake: Fake) -> None:
+    fake.told = [(0x81, "no JSON")]
+    assert queue(fake, "text_to_av") == 0
+    fake.told = [(0x81, '{"type": "progress", "data": {"prompt_id": "JOB"}}')]
+    assert queue(fake, "text_to_av") == 0
 
 
 # UI format

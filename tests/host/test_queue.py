@@ -17,6 +17,7 @@ import pytest
 from openltx.api import load_workflow
 from openltx.cli import main
 from openltx.remote.checkout import server_of
+from openltx.remote.job import Watch, run_job
 from openltx.remote.server import Server
 
 SMALL = ["--width", "64", "--height", "64", "--frames", "9", "--steps", "1"]
@@ -50,6 +51,17 @@ def test_a_workflow_with_a_picture(server: Server, capsys: pytest.CaptureFixture
         assert Path(file) == Path("output", f"openltx_{number:05}_.mp4")
         assert frames(Path(file)) == 9
         assert "sending ball_first.png" in captured.err
+
+
+def test_progress_of_each_node(server: Server) -> None:
+    prompt = load_workflow("text_to_av")
+    prompt["4"]["inputs"] |= {"width": 64, "height": 64, "frames": 9}
+    prompt["5"]["inputs"]["steps"] = 3
+    seen: list[tuple[str, int, int]] = []
+    watch = Watch(say=lambda text: None, part=lambda *row: seen.append(row), stop=lambda: False)
+    Path("output").mkdir()
+    assert len(run_job(server, prompt, Path("output"), watch)) == 1
+    assert {("Sample", 1, 3), ("Sample", 2, 3), ("Sample", 3, 3)} <= set(seen), seen
 
 
 def test_mistakes_are_named(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
