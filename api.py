@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .media.credentials import BESIDE, SIDECAR
 from .media.workplace import work_folder
 from .nodes.host.replaced import with_replacements
-from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_input
+from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_exposed, set_input
 from .package_version import version
 
 if TYPE_CHECKING:
@@ -63,15 +64,15 @@ def run(
 
     registry = schema.registry_of([*NODES, *CORE_NODES])
     prompt = prepared(load_workflow(workflow), registry, inputs, settings or {}, output)
-    roots, device = _model_roots(models), _usable(device)
-    with _place(output, output_folder) as folder:
+    roots, device = model_roots(models), _usable(device)
+    with output_place(output, output_folder) as folder:
         model_folders = model_folders_below(*roots)
         place = Settings(output_folder=folder, model_folders=model_folders, device=device, metadata=metadata)
         results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
         shown = {node_id: result.ui for node_id, result in results.items()}
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
         if output is not None:
-            files = [_moved(files, Path(output))]
+            files = [moved(files, Path(output))]
     return RunResult(files=tuple(files), shown=shown)
 
 
@@ -104,41 +105,29 @@ def prepared(
     """The workflow with the user's inputs in place. Raises ValueError for an input that does not exist."""
     from .nodes.host.standalone.validate import output_nodes
 
-    prompt = with_replacements(prompt, registry)
-    exposed = exposed_inputs(prompt)
-    given = {name.replace("_", "-"): value for name, value in inputs.items()}
-    unknown = sorted(given.keys() - exposed.keys())
-    if unknown:
-        raise ValueError(f"{unknown[0]}: no such option of this workflow; it has {', '.join(exposed) or 'none'}")
+    set_one = partial(set_input, registry=registry)
+    prompt = set_exposed(with_replacements(prompt, registry), inputs, set_one)
     if output is not None:
         savers = output_nodes(prompt, registry)
         if len(savers) != 1:
             raise ValueError(f"{output}: this workflow does not save exactly one file; give an output folder instead")
         _check_output(Path(output), sound_alone=prompt[savers[0]]["class_type"] == "OpenLTXSaveAudio")
-        if "container" in exposed:
-            given["container"] = Path(output).suffix.lower().removeprefix(".")
-    for name, value in given.items():
-        prompt = _with(prompt, registry, name, f"{exposed[name].node_id}.{exposed[name].input}", value)
+        if "container" in exposed_inputs(prompt):
+            prompt = set_exposed(prompt, {"container": Path(output).suffix.lower().removeprefix(".")}, set_one)
     for target, text in settings.items():
-        prompt = set_input(prompt, target, text, registry)
+        prompt = set_one(prompt, target, text)
     return prompt
 
 
 def _check_output(target: Path, *, sound_alone: bool) -> None:
-    from .media.codecs import AUDIO_CONTAINERS, CONTAINERS
+    from .media.codecs import AUDIO_CONTAINERS, containers
     from .media.targets import check_file
 
-    check_file(target, AUDIO_CONTAINERS if sound_alone else CONTAINERS)
+    check_file(target, AUDIO_CONTAINERS if sound_alone else containers())
 
 
-def _with(prompt: dict[str, Any], registry: Mapping[str, Any], option: str, target: str, value: Any) -> dict[str, Any]:
-    try:
-        return set_input(prompt, target, str(value), registry)
-    except ValueError as error:
-        raise ValueError(str(error).replace(target, option, 1)) from error
-
-
-def _model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """Folders in ComfyUI's layout: those given, or ./models. Raises ValueError for one that is not there."""
     for root in map(Path, models):
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder; give the folder that holds checkpoints/, text_encoders/ …")
@@ -157,7 +146,7 @@ def _usable(device: str | None) -> str | None:
 
 
 @contextmanager
-def _place(output: str | os.PathLike[str] | None, output_folder: str | os.PathLike[str] | None) -> Iterator[Path]:
+def output_place(output: str | os.PathLike[str] | None, output_folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     """The folder that nodes write to. With `output` it is a temporary one beside the target: the file is moved."""
     if output is not None:
         with work_folder(Path(output).parent) as folder:
@@ -179,7 +168,8 @@ def _saved(shown: Mapping[str, Mapping[str, Any]]) -> Iterator[Mapping[str, str]
             yield from (entry for entry in entries if isinstance(entry, Mapping) and entry.get("type") == "output")
 
 
-def _moved(files: Sequence[Path], target: Path) -> Path:
+def moved(files: Sequence[Path], target: Path) -> Path:
+    """The one saved file under the name that the user gave, its sidecar too."""
     if len(files) != 1:
         raise ValueError(f"{target}: expected one saved file, the workflow saved {len(files)}")
     os.replace(files[0], target)

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, download, inspect, reproduce, sign, train, verify
+from .commands import doctor, download, headless, inspect, queue, reproduce, sign, train, verify
+from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.workflow import Exposed
@@ -40,6 +41,7 @@ def parser(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_generate(commands, argv)
     _add_run(commands, argv)
+    _add_queue(commands, argv)
     _add_workflows(commands)
     for name, module in MODULES.items():
         _add_module(commands, name, module)
@@ -117,10 +119,11 @@ def _add(commands: Commands, name: str, help: str) -> argparse.ArgumentParser:
     return command
 
 
-def _add_module(commands: Commands, name: str, module: Any) -> None:
+def _add_module(commands: Commands, name: str, module: Any) -> argparse.ArgumentParser:
     command = _add(commands, name, module.HELP)
     module.add(command)
     command.set_defaults(run=module.run)
+    return command
 
 
 # generate and run
@@ -145,12 +148,20 @@ def _add_run(commands: Commands, argv: Sequence[str]) -> None:
     command.set_defaults(run=_run)
 
 
+def _add_queue(commands: Commands, argv: Sequence[str]) -> None:
+    command = _add_module(commands, "queue", queue)
+    if argv[:1] == ["queue"] and len(argv) > 1 and not argv[1].startswith("-") and not queue.is_ui_file(argv[1]):
+        _add_exposed(command, argv[1])
+
+
 def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("-o", "--output", metavar="FILE", help="the file to write; default: numbered, in ./output")
     command.add_argument("--output-folder", metavar="DIR", help="where numbered files go")
     command.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input")
     command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
     command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument("--host", choices=("standalone", "comfyui"), help="what executes it; default: standalone")
+    command.add_argument("--comfyui", metavar="DIR", help="checkout for --host comfyui; default: COMFYUI_PATH")
     command.add_argument("--no-metadata", action="store_true", help="leave workflow and run manifest out of the file")
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
@@ -163,7 +174,7 @@ def _add_exposed(command: argparse.ArgumentParser, workflow: str, leave_out: Seq
         try:
             group.add_argument(
                 f"--{option}",
-                dest=f"input.{option}",
+                dest=PREFIX + option,
                 metavar="VALUE",
                 default=argparse.SUPPRESS,
                 help=f"default: {exposed.value}".replace("%", "%%"),
@@ -201,38 +212,35 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
+    in_comfyui = arguments.host == "comfyui" or (arguments.host is None and arguments.comfyui)
+    execute = headless.execute if in_comfyui else _standalone
+    files = [str(file) for file in execute(arguments, inputs | exposed_values(arguments))]
+    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
+    return DONE
+
+
+def _standalone(arguments: argparse.Namespace, inputs: dict[str, str]) -> Sequence[Path]:
     from . import api
     from .nodes.host.standalone.bars import Bars
     from .nodes.host.standalone.runtime import Interrupted, stopped_by_ctrl_c
 
-    given = {name.removeprefix("input."): value for name, value in vars(arguments).items() if name.startswith("input.")}
     stop = threading.Event()
     with stopped_by_ctrl_c(stop), Bars() as bars:
         try:
-            result = api.run(
+            return api.run(
                 arguments.workflow,
                 output=arguments.output,
                 output_folder=arguments.output_folder,
-                settings=dict(_setting(text) for text in arguments.set),
+                settings=settings(arguments.set),
                 models=arguments.models,
                 device=arguments.device,
                 metadata=not arguments.no_metadata,
                 observer=bars,
                 stop=stop,
-                **inputs | given,
-            )
+                **inputs,
+            ).files
         except Interrupted:
             raise KeyboardInterrupt from None
-    files = [str(Path(file)) for file in result.files]
-    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
-    return DONE
-
-
-def _setting(text: str) -> tuple[str, str]:
-    target, separator, value = text.partition("=")
-    if not separator:
-        raise ValueError(f"--set {text}: expected NODE.INPUT=VALUE")
-    return target, value
 
 
 # workflows

@@ -21,12 +21,12 @@ from torch import Tensor
 from .codecs import (
     AUDIO_CONTAINERS,
     AUTO,
-    CONTAINERS,
     ColourTags,
     ContainerKind,
     VideoCodec,
     audio_codec,
     check_present,
+    containers,
     video_codec,
     worker_threads,
 )
@@ -82,7 +82,7 @@ def write_av(
     sound = None if waveform is None else (audio_codec(encoding.audio, suffix, sample_rate), reader(waveform))
     check_present(codec.encoder)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
-    kind = CONTAINERS[suffix]
+    kind = containers()[suffix]
     with whole_file(path, _after_mux(kind, tags, finish)) as temporary, _opened(temporary, kind, tags) as container:
         # Every stream must exist before the first packet is muxed.
         video = _VideoTrack(container, codec, rate, codec.encoder_options(encoding.quality))
@@ -123,7 +123,7 @@ def write_audio(
 
 def check_target(path: Path) -> None:
     """ValueError, one line, unless a video file of this name can be written; nothing is created that stays."""
-    check_file(path, CONTAINERS)
+    check_file(path, containers())
 
 
 def _opened(path: Path, kind: ContainerKind, tags: Mapping[str, str] | None) -> OutputContainer:

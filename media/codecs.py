@@ -13,6 +13,8 @@ from typing import Literal
 
 import av.codec
 
+from ..extensions import added
+
 AUTO = "auto"
 PixelKind = Literal["yuv420", "yuv420_10", "yuv422_10", "hlg", "rgb", "palette"]
 
@@ -202,15 +204,21 @@ AUDIO_CONTAINERS = {
 }
 
 
+def containers() -> dict[str, ContainerKind]:
+    """CONTAINERS by suffix, and what other packs and scripts added."""
+    others = added("containers", beside=CONTAINERS)
+    return CONTAINERS | {suffix: ContainerKind(**fields) for suffix, fields in others.items()}
+
+
 def video_codec(name: str, suffix: str) -> VideoCodec:
     """The codec of this name ("auto": the container's own). Raises ValueError for pairs that do not go together."""
-    kind = CONTAINERS[suffix]
+    kind = containers()[suffix]
     return VIDEO_CODECS[_chosen(name, kind.video, f"video codec of {suffix} files")]
 
 
 def audio_codec(name: str, suffix: str, sample_rate: int) -> AudioCodec:
     """As `video_codec`; also for audio files. Raises ValueError for a sample rate that the codec cannot take, too."""
-    kind = (CONTAINERS | AUDIO_CONTAINERS)[suffix]
+    kind = (containers() | AUDIO_CONTAINERS)[suffix]
     if not kind.audio:
         raise ValueError(f"{suffix} files hold no sound; leave it away or choose another container")
     codec = AUDIO_CODECS[_chosen(name, kind.audio, f"audio codec of {suffix} files")]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ..extensions import added
 from ..model_loaders.parts import DiffusionModel
 from ..samplers.community import ChannelApg
 from ..samplers.guidance import (
@@ -86,7 +87,7 @@ class StreamGuidance(io.ComfyNode):
                 io.Int.Input("skip", default=0, min=0, max=10, tooltip="Of skip + 1 steps, skip are not computed."),
                 io.Combo.Input(
                     "text_rule",
-                    options=TEXT_RULES,
+                    options=[*TEXT_RULES, *added("text_rules", beside=TEXT_RULES)],
                     default="cfg",
                     tooltip="How cfg is applied. apg: projected, against burnt colours; with momentum over the steps; "
                     "by channel, as ComfyUI's node pack does.",
@@ -266,7 +267,10 @@ def _as_base(guidance: Streams[Guidance]) -> Streams[GuidanceAt]:
 
 
 def text_rule_of(name: str, eta: float, threshold: float, momentum: float) -> TextRule:
-    """One of TEXT_RULES; a threshold below 0 is the rule's own."""
+    """One of TEXT_RULES, or an added one; a threshold below 0 is the rule's own."""
+    if name not in TEXT_RULES:
+        rule: TextRule = added("text_rules", beside=TEXT_RULES)[name]
+        return rule
     if name in ("cfg", "cfg_star"):
         return Cfg() if name == "cfg" else CfgStar()
     threshold = APG_THRESHOLDS[name] if threshold < 0 else threshold

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from ..extensions import added
 from ..samplers.denoiser import Denoise
 from ..samplers.noise import SDE_SEED
 from ..samplers.state import StreamState
@@ -19,6 +20,7 @@ from ..samplers.steps import (
     sample_gradient_estimation,
     sample_res2s,
 )
+from ..samplers.steps.loop import Advance, run_steps
 from ..samplers.streams import Streams
 from .host.api import io
 from .noise import NoiseSource
@@ -85,6 +87,33 @@ class NamedRule:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class AddedRule:
+    """A step rule of another pack or script (extensions.py)."""
+
+    name: str
+
+    @property
+    def needs_unconditioned(self) -> bool:
+        return bool(getattr(added_rules()[self.name], "needs_unconditioned", False))
+
+    def run(
+        self,
+        denoise: Denoise,
+        states: Streams[StreamState],
+        sigmas: Tensor,
+        noise: NoiseSource,
+        callback: StepCallback | None,
+    ) -> Streams[Tensor]:
+        start = states.map(lambda state: state.latent)
+        return run_steps(denoise, start, sigmas, callback, added_rules()[self.name])
+
+
+def added_rules() -> dict[str, Advance]:
+    """Functions by name."""
+    return added("step_rules", beside=RULES)
+
+
 class Sampler(io.ComfyNode):
     """A step rule by name."""
 
@@ -98,7 +127,7 @@ class Sampler(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "rule",
-                    options=RULES,
+                    options=[*RULES, *added_rules()],
                     default="euler",
                     tooltip="euler: default. euler_ancestral: distilled LTX-2.5. res_2s: the HQ recipe. "
                     "cfg_pp: common in shared workflows of LTX-2.3.",
@@ -130,4 +159,6 @@ class Sampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, rule: str, eta: float, s_noise: float, gamma: float, sde_seed: int) -> io.NodeOutput:
+        if rule not in RULES:
+            return io.NodeOutput(AddedRule(name=rule))
         return io.NodeOutput(NamedRule(name=rule, eta=eta, s_noise=s_noise, gamma=gamma, sde_seed=sde_seed))

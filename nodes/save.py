@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..media.av_writer import Encoding, write_audio, write_av
-from ..media.codecs import AUDIO_CODECS, AUDIO_CONTAINERS, AUTO, CONTAINERS, VIDEO_CODECS
+from ..media.codecs import AUDIO_CODECS, AUDIO_CONTAINERS, AUTO, VIDEO_CODECS, containers
 from ..media.hdr import SOURCE_SPACES, source_space
 from ..media.health import audio_faults, frame_faults
 from ..media.sequences import write_exr_sequence, write_png_sequence
@@ -40,7 +40,7 @@ class SaveAV(io.ComfyNode):
                 io.Float.Input("frame_rate", default=24.0, min=1.0, max=240.0, step=0.001, tooltip="Frames a second."),
                 io.String.Input("filename_prefix", default="openltx", tooltip=PREFIX),
                 io.Combo.Input(
-                    "container", options=_names(CONTAINERS), default="mp4", tooltip="Kind of file; gif, webp: silent."
+                    "container", options=_names(containers()), default="mp4", tooltip="Kind of file; gif, webp: silent."
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Stereo sound; none: a silent video."),
                 io.Combo.Input(
@@ -96,7 +96,7 @@ class SaveAV(io.ComfyNode):
         credentials: str = NONE,
     ) -> io.NodeOutput:
         saved = output_file(filename_prefix, f".{container}")
-        sound = None if audio is None or not CONTAINERS[f".{container}"].audio else stereo(audio["waveform"][0])
+        sound = None if audio is None or not containers()[f".{container}"].audio else stereo(audio["waveform"][0])
         tell_faults(images, None if sound is None else audio)
         write_av(
             saved.path,

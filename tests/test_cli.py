@@ -186,5 +186,5 @@ def test_the_commands_are_a_frozen_surface(capsys: pytest.CaptureFixture[str]) -
         main(["--help"])
     out = capsys.readouterr().out
     named = ("generate", "run", "workflows", "inspect", "doctor", "download", "conformance", "bench", "train")
-    for command in (*named, "reproduce", "sign", "verify"):
+    for command in (*named, "queue", "reproduce", "sign", "verify"):
         assert f"\n    {command}" in out

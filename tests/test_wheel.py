@@ -19,6 +19,7 @@ SHIPPED = (
     "media",
     "training",
     "conformance",
+    "remote",
     "workflows",
     "web",
     "locales",
