@@ -89,7 +89,8 @@ def rows(checkpoint: Path, count: int, steps: int, sheet: Path | None, given: in
         "shuffled captions": scores(list(zip(made, [*scenes[1:], scenes[0]], strict=True))),
     }
     found["clips"]["seconds a clip"] = seconds
-    return found | _with_something_given(clips[:given], model, found["clips"]["motion"], checkpoint, steps)
+    others = [make_clip(scene, frames=FRAMES, height=SIDE, width=SIDE) for scene in held_out_scenes(given)]
+    return found | _with_something_given(others, model, found["clips"]["motion"], checkpoint, steps)
 
 
 def _with_something_given(
