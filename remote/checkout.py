@@ -7,7 +7,6 @@ names, and it may have an environment of its own (comfyui_host.md section 6.1).
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from ..nodes.host.files import MODEL_ROLES, PACKAGE_ROOT
-from .server import Refused, Server
+from .server import Refused, Server, free_port
 
 OPTIONS = ("--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:")
 ENVIRONMENTS = (".venv/bin/python", "venv/bin/python", ".venv/Scripts/python.exe", "venv/Scripts/python.exe")
@@ -60,7 +59,7 @@ def server_of(
         (place / name).mkdir(parents=True)
     (place / "custom_nodes" / "openltx" / "__init__.py").write_text(_pack(), encoding="utf-8")
     (place / "paths.yaml").write_text(json.dumps(_folders(place, models)), encoding="utf-8")  # JSON is YAML
-    port = _free_port()
+    port = free_port()
     words = [*OPTIONS, "--port", str(port), "--extra-model-paths-config", str(place / "paths.yaml")]
     words += [
         word for name in ("input", "output", "temp", "user") for word in (f"--{name}-directory", str(place / name))
@@ -112,12 +111,6 @@ def _folders(place: Path, models: Sequence[Path]) -> dict[str, dict[str, str]]:
     """Search paths beside ComfyUI's own: our pack, and the roots of models in ComfyUI's layout."""
     roles = {role: "\n".join(str((root / role).absolute()) for root in models) for role in MODEL_ROLES}
     return {"openltx": {"custom_nodes": str(place / "custom_nodes"), **(roles if models else {})}}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, socket
 from typing import IO, Any, BinaryIO
 from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
@@ -99,16 +99,16 @@ class Server:
             "Sec-WebSocket-Version": "13",
         }
         connection.request("GET", parts.path + path, headers={**self._headers, **asked})
-        socket = connection.sock
+        wire = connection.sock
         answer = connection.getresponse()
         if answer.status != 101:
             connection.close()
             raise Refused(f"{self.address}: no web socket", answer.status, None)
-        socket.settimeout(None)  # a node may be silent for long
+        wire.settimeout(None)  # a node may be silent for long
 
         def close() -> None:
             with suppress(OSError):
-                socket.shutdown(SHUT_RDWR)
+                wire.shutdown(SHUT_RDWR)
             connection.close()
 
         return answer.fp, close
@@ -133,6 +133,13 @@ class Server:
             return ValueError(f"{self.address}: the file is larger than the server takes; see its --max-upload-size")
         text = error.read()
         return Refused(f"{self.address}: {error.code} {error.reason}", error.code, _json_or_none(text))
+
+
+def free_port() -> int:
+    """A port of this machine on which nobody listens now."""
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _address(text: str) -> str:
