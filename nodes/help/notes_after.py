@@ -151,7 +151,8 @@ CLIPS = {
     "OpenLTXOutpaintClip": Note(
         errors=("outpaint: expected pixels to add at a side at least, found 0 everywhere; set one",),
     ),
-    "OpenLTXInpaintClip": Note(
+    "OpenLTXInpaintClip": Note(errors=("mask: expected …x… pixels like the clip, found …x…; resize it",)),
+    "OpenLTXCompositeClip": Note(
         errors=(
             "mask: expected 1 or … frames of … pixels, as the clip has, found … of …; draw it on a frame of the clip",
         ),

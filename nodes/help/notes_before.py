@@ -146,7 +146,8 @@ LATENTS = {
             MIXED,
             "audio: expected a latent of … frames (… s) beside … pictures at … a second, found … (… s); let Encode "
             "Audio (LTX) fit it to the video",
-            NO_RATE,
+            NO_VIDEO,
+            NO_SOUND,
         ),
     ),
     "OpenLTXSplitAV": Note(errors=(NO_VIDEO, NO_SOUND)),
@@ -158,7 +159,7 @@ LATENTS = {
     "OpenLTXTrimVideo": Note(
         errors=("frames: expected at most … after … rounds, found …; take the frames of the first stage", NO_VIDEO),
     ),
-    "OpenLTXTrimAudio": Note(errors=(NO_VIDEO,)),
+    "OpenLTXTrimAudio": Note(errors=(NO_VIDEO, NO_RATE)),
 }
 """OpenLTX/latent."""
 
@@ -199,7 +200,7 @@ ITEMS = {
     ),
     "OpenLTXConditionRetake": Note(
         use="Encode the clip (Encode Video, Encode Audio, Join AV), then name the seconds to make again.",
-        errors=("retake: expected one retake, before all other items, as it overwrites the mask; move it up", NO_RATE),
+        errors=("retake: expected one retake, before all other items, as it overwrites the mask; move it up",),
     ),
     "OpenLTXGivenAudio": Note(
         errors=(

@@ -17,6 +17,7 @@ from .note import Note
 from .notes import NOTES
 
 PAGES = Path(__file__).resolve().parents[2] / "web" / "docs"
+WHOSE = "Messages of this node, or of one that takes its result (… stands for a value):"
 MODEL_SUFFIXES = (".safetensors", ".gguf")
 
 
@@ -111,7 +112,7 @@ def _errors_of_files(schema: io.Schema) -> Iterator[str]:
 
 def _errors(texts: Iterable[str]) -> str:
     lines = [f"- `{text}`" for text in dict.fromkeys(texts)]
-    return "\n".join(["The node then says (… stands for the value in question):", "", *lines]) if lines else ""
+    return "\n".join([WHOSE, "", *lines]) if lines else ""
 
 
 def _section(title: str, text: str) -> str:
