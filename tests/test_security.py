@@ -23,7 +23,6 @@ PICKLING_CALLS = {"torch.load", "torch.save", "numpy.load", "np.load", "torch.ji
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "requests", "httpx", "aiohttp", "huggingface_hub"}
 MAY_CONNECT = {
     "model_loaders/download/": "a download that was asked for",
-    "remote/checkout.py": "asks the system for a free port of this machine",
     "remote/server.py": "the one ComfyUI server that the user named, or our own of `run --host comfyui`",
 }
 HARMLESS = {"urllib.parse"}
