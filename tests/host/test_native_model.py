@@ -187,7 +187,7 @@ def test_conditioning_that_cannot_take_part_is_refused_by_name(graphs: Any, side
     with pytest.raises(ValueError, match="'control', found a ControlNet; use"):
         module.conditions_of({"control": object()}, [(1, 32, 1, 2, 2)])
     model, empty = graphs.run(side.stage(), ("load", 0)).model, torch.zeros(1, 32, 1, 2, 2)
-    with pytest.raises(ValueError, match=r"conditioning: expected contexts of width 128 \+ 64, found 77"):
+    with pytest.raises(ValueError, match=r"conditioning: expected contexts of width 192 \+ 96, found 77"):
         model.extra_conds(cross_attn=torch.zeros(1, 4, 77), noise=empty)
     with pytest.raises(ValueError, match=r"conditioning: expected LTX-2\.3.*found LTX-2\.5"):
         model.extra_conds(cross_attn=torch.zeros(1, 4, 192), openltx_generation="2.5", noise=empty)
