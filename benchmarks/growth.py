@@ -1,7 +1,8 @@
 """`openltx bench growth`: what twice as long a clip costs: time and peak memory of streams, as ratios.
 
-The diffusion decoder of LTX-2.5 at an eighth of its widths, and the convolutional decoder at a quarter: both are
-decoded to nowhere, as a writer of a file does. Linear time is 2, memory that does not depend on the length is 1.
+The diffusion decoder of LTX-2.5 in one piece, at an eighth of its widths and a block a stage, and the convolutional
+decoder at a quarter: both decode to nowhere, as a writer of a file does. 4, 8 and 16 latent frames are 25, 57 and 121
+pictures: linear time is 2.28, then 2.12; memory that does not depend on the length is 1.
 """
 
 from __future__ import annotations
@@ -20,11 +21,9 @@ from openltx.benchmarks.measure import peak_bytes
 from openltx.model_loaders.published import DIFFUSION_DECODER, VIDEO_DECODER_2_3
 from openltx.networks.video_vae.decoder import VideoDecoder
 from openltx.networks.video_vae.diffusion.decoder import DiffusionDecoder
-from openltx.networks.video_vae.diffusion.tiling import automatic_diffusion_tiling
 
 LENGTHS = (4, 8, 16)  # latent frames
 SIDE = 4  # latent cells
-FREE = 40 * 2**20  # bytes that the tiles may take: less than the whole clip
 RUNS = 2
 Stream = Callable[[Tensor], Iterator[Tensor]]
 
@@ -35,22 +34,17 @@ def decoders() -> dict[str, tuple[int, Stream]]:
     narrow = replace(
         config,
         channels=tuple(width // 8 for width in config.channels),
+        depths=(1,) * len(config.depths),
         head_dim=config.head_dim // 8,
         time_channels=config.time_channels // 8,
     )
     diffusion = _filled(DiffusionDecoder(narrow))
     assert isinstance(diffusion, DiffusionDecoder)
 
-    def in_tiles(latent: Tensor) -> Iterator[Tensor]:
-        size = (narrow.frames_of(latent.shape[2]), 32 * latent.shape[3], 32 * latent.shape[4])
-        tiling = automatic_diffusion_tiling(narrow, size, free_bytes=FREE, weight_bytes=0, reserve=0)
-        return diffusion.decode_stream(latent, tiling=tiling)
-
     convolutional = _filled(VideoDecoder(replace(VIDEO_DECODER_2_3, base_channels=32)))
     assert isinstance(convolutional, VideoDecoder)
     return {
-        "diffusion decoder, one piece": (narrow.latent_channels, diffusion.decode_stream),
-        "diffusion decoder, tiles": (narrow.latent_channels, in_tiles),
+        "diffusion decoder": (narrow.latent_channels, diffusion.decode_stream),
         "video decoder": (VIDEO_DECODER_2_3.latent_channels, convolutional.decode_stream),
     }
 
