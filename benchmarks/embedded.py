@@ -20,11 +20,21 @@ import torch
 import openltx
 from openltx.benchmarks.embedded_tasks import Graph, audio_rows, image_rows, retake_rows
 from openltx.networks.audio_vae import log_mel, resample
-from openltx.training.preview import Heard, Miniature, held_out_scenes, open_miniature, round_trip, scores, truth_of
+from openltx.training.judge import Verdict, judge
+from openltx.training.preview import (
+    FPS,
+    Heard,
+    Miniature,
+    held_out_scenes,
+    open_miniature,
+    round_trip,
+    shares,
+    truth_of,
+)
 from openltx.training.sheet import save_sheet
 from openltx.training.world import SAMPLE_RATE, Clip, Scene, make_clip
 
-FRAMES, SIDE = 49, 128
+FRAMES, SIDE, SHOWN = 49, 128, 8
 SHIPPED = Path(openltx.__file__).parent / "assets" / "openltx-tiny-2.3.safetensors"
 
 
@@ -69,28 +79,31 @@ def heard(path: Path) -> Heard:
 
 
 def rows(checkpoint: Path, count: int, steps: int, sheet: Path | None, given: int) -> dict[str, dict[str, float]]:
+    """Each clip is judged when it is made: only those of the sheet are kept."""
     scenes, model = held_out_scenes(count), open_miniature(checkpoint)
-    clips = [make_clip(scene, frames=FRAMES, height=SIDE, width=SIDE) for scene in scenes]
-    start = time.perf_counter()
-    with tempfile.TemporaryDirectory() as folder:
-        made = [
-            sample(scene, Path(folder) / f"{index}.mp4", checkpoint=checkpoint, seed=index, steps=steps)
-            for index, scene in enumerate(scenes)
-        ]
-    seconds = (time.perf_counter() - start) / count
+    verdicts: dict[str, list[Verdict]] = {"truth": [], "round trip": [], "clips": []}
+    shown, seconds = [], 0.0
+    for index, scene in enumerate(scenes):
+        start = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            made = sample(scene, Path(folder) / "clip.mp4", checkpoint=checkpoint, seed=index, steps=steps)
+        seconds += time.perf_counter() - start
+        clip = clip_of(scene)
+        for name, found in (("truth", truth_of(clip)), ("round trip", round_trip(model, clip)), ("clips", made)):
+            verdicts[name].append(judge(found.frames, found.mel, FPS))
+        if index < SHOWN:
+            shown.append((scene.caption, made.frames, made.mel))
     if sheet is not None:
-        save_sheet(
-            [(scene.caption, clip.frames, clip.mel) for scene, clip in zip(scenes[:8], made, strict=False)], sheet
-        )
-    found = {
-        "truth": scores([(truth_of(clip), clip.scene) for clip in clips]),
-        "round trip": scores([(round_trip(model, clip), clip.scene) for clip in clips]),
-        "clips": scores(list(zip(made, scenes, strict=True))),
-        "shuffled captions": scores(list(zip(made, [*scenes[1:], scenes[0]], strict=True))),
-    }
-    found["clips"]["seconds a clip"] = seconds
-    others = [make_clip(scene, frames=FRAMES, height=SIDE, width=SIDE) for scene in held_out_scenes(given)]
-    return found | _with_something_given(others, model, found["clips"]["motion"], checkpoint, steps)
+        save_sheet(shown, sheet)
+    table = {name: shares(judged, scenes, seconds=FRAMES / FPS) for name, judged in verdicts.items()}
+    table["shuffled captions"] = shares(verdicts["clips"], [*scenes[1:], scenes[0]], seconds=FRAMES / FPS)
+    table["clips"]["seconds a clip"] = seconds / count
+    others = [clip_of(scene) for scene in held_out_scenes(given)]
+    return table | _with_something_given(others, model, table["clips"]["motion"], checkpoint, steps)
+
+
+def clip_of(scene: Scene) -> Clip:
+    return make_clip(scene, frames=FRAMES, height=SIDE, width=SIDE)
 
 
 def _with_something_given(
@@ -104,10 +117,11 @@ def _with_something_given(
             path = Path(folder) / "clip.mp4"
             return sample(clip.scene, path, checkpoint=checkpoint, seed=seed, steps=steps, graph=graph)
 
+    coded = [round_trip(model, clip).frames for clip in clips]
     return {
-        "first picture given": image_rows(clips, model, text_motion, render),
+        "first picture given": image_rows(clips, coded, text_motion, render),
         "sound given": audio_rows(clips, render),
-        "half a second made anew": retake_rows(clips, model, render),
+        "half a second made anew": retake_rows(clips, coded, render),
     }
 
 

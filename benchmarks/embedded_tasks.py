@@ -18,28 +18,29 @@ from torch import Tensor
 from openltx.api import load_workflow
 from openltx.media.av_writer import Encoding, write_audio, write_av
 from openltx.training.judge import judge, onset_errors
-from openltx.training.preview import Heard, Miniature, round_trip
+from openltx.training.preview import FPS, Heard
 from openltx.training.world import SAMPLE_RATE, Clip
 
 Graph = dict[str, Any]
 Render = Callable[[Graph, Clip, int], Heard]  # graph, what it is told, seed
-FPS = 24.0
 LATENT, VIDEO_VAE, AUDIO_VAE, SAMPLE, SAVE = ["4", 0], ["1", 2], ["1", 3], "6", "9"  # of text_to_av
 PART = (0.7, 1.4)  # seconds that a retake makes anew
 LOSSLESS = Encoding(video="ffv1", audio="flac")
 MARGIN = 8  # frames beside the part that its edges may touch: one latent frame
 
 
-def image_rows(clips: Sequence[Clip], model: Miniature, text_motion: float, render: Render) -> dict[str, float]:
-    """The first frame is given: how well it is kept, against the codec; and whether the clip goes on as it is told."""
+def image_rows(clips: Sequence[Clip], coded: Sequence[Tensor], text_motion: float, render: Render) -> dict[str, float]:
+    """The first frame is given: how well it is kept, against the codec; and whether the clip goes on as it is told.
+
+    coded: the frames of the clips through the video VAE.
+    """
     kept, right, middle, end = [], [], [], []
     for seed, clip in enumerate(clips):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "first.png"
             Image.fromarray((clip.frames[0] * 255).round().byte().numpy()).save(path)
             made = render(_with_image(path), clip, seed)
-        codec = psnr(round_trip(model, clip).frames[:1], clip.frames[:1])
-        kept.append(codec - psnr(made.frames[:1], clip.frames[:1]))
+        kept.append(psnr(coded[seed][:1], clip.frames[:1]) - psnr(made.frames[:1], clip.frames[:1]))
         right.append(judge(made.frames, made.mel, FPS).motion == clip.scene.motion)
         third = len(made.frames) // 3
         middle.append(_looks_right(made.frames[third : 2 * third], made.mel, clip))
@@ -72,8 +73,8 @@ def audio_rows(clips: Sequence[Clip], render: Render) -> dict[str, float]:
     }
 
 
-def retake_rows(clips: Sequence[Clip], model: Miniature, render: Render) -> dict[str, float]:
-    """Half a second is made anew: difference from the codec's round trip outside and inside, in dB of PSNR."""
+def retake_rows(clips: Sequence[Clip], coded: Sequence[Tensor], render: Render) -> dict[str, float]:
+    """Half a second is made anew: likeness to the `coded` frames outside and inside, in dB of PSNR."""
     outside, inside = [], []
     first, last = (round(seconds * FPS) for seconds in PART)
     for seed, clip in enumerate(clips):
@@ -83,7 +84,7 @@ def retake_rows(clips: Sequence[Clip], model: Miniature, render: Render) -> dict
                 path, [clip.frames], frame_rate=24, waveform=clip.waveform, sample_rate=SAMPLE_RATE, encoding=LOSSLESS
             )
             made = render(_with_retake(path), clip, seed)
-        same = round_trip(model, clip).frames
+        same = coded[seed]
         kept = torch.ones(len(same), dtype=torch.bool)
         kept[max(0, first - MARGIN) : last + MARGIN] = False
         outside.append(psnr(made.frames[kept], same[kept]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
@@ -25,19 +25,13 @@ from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, members, video
 from .long import seeded, with_prompt
 from .made import MADE, made_of
 from .noise import NoiseSource, SeededNoise
-from .rules import StepRule
+from .rules import ChangedRule, StepRule
 from .stage import run_stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class CleanEnd:
+class CleanEnd(ChangedRule):
     """A rule that ends in its last clean prediction instead of in what is left of the noise."""
-
-    rule: StepRule = field(repr=False)
-
-    @property
-    def needs_unconditioned(self) -> bool:
-        return self.rule.needs_unconditioned
 
     def run(
         self,

@@ -47,6 +47,17 @@ class StepRule(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChangedRule:
+    """Another rule, run with a change that the subclass makes."""
+
+    rule: StepRule
+
+    @property
+    def needs_unconditioned(self) -> bool:
+        return self.rule.needs_unconditioned
+
+
+@dataclass(frozen=True, kw_only=True)
 class NamedRule:
     """One of RULES."""
 

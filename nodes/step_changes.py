@@ -17,21 +17,16 @@ from ..samplers.streams import Streams
 from .host.api import io
 from .latents import Latent, members
 from .noise import NoiseSource
-from .rules import StepRule
+from .rules import ChangedRule, StepRule
 
 PER_STEP = "Factors by step, commas between them; the last one holds for all further steps; empty: leaves it alone."
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteadyRule:
+class SteadyRule(ChangedRule):
     """A rule on clean predictions that are drawn to statistics."""
 
-    rule: StepRule
     steady: SteadyX0 = field(repr=False)
-
-    @property
-    def needs_unconditioned(self) -> bool:
-        return self.rule.needs_unconditioned
 
     def run(
         self,
@@ -45,15 +40,10 @@ class SteadyRule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScaledRule:
+class ScaledRule(ChangedRule):
     """A rule whose latents are multiplied after each step."""
 
-    rule: StepRule
     factors: Streams[Sequence[float]]
-
-    @property
-    def needs_unconditioned(self) -> bool:
-        return self.rule.needs_unconditioned
 
     def run(
         self,

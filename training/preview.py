@@ -28,7 +28,7 @@ from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import VideoGrid, audio_latent_frames, latent_grid
 from ..samplers.tokens import audio_positions, unpatchify_audio, unpatchify_video, video_positions
-from .judge import ATTRIBUTES, Palette, judge, onset_errors, right
+from .judge import ATTRIBUTES, Palette, Verdict, judge, onset_errors, right
 from .sheet import save_sheet
 from .world import Clip, Scene, make_clip, sample_scene
 from .world.picture import PALETTE
@@ -143,15 +143,19 @@ def _velocities(
 
 
 def scores(pairs: Sequence[tuple[Heard, Scene]], *, palette: Palette = PALETTE) -> dict[str, float]:
-    """Share of right attributes; of seen events that are heard within 50 ms; of silent clips."""
-    verdicts = [(judge(heard.frames, heard.mel, FPS, palette=palette), scene) for heard, scene in pairs]
-    found = [right(verdict, scene) for verdict, scene in verdicts]
+    """`shares` of clips of one length."""
+    verdicts = [judge(heard.frames, heard.mel, FPS, palette=palette) for heard, _ in pairs]
+    return shares(verdicts, [scene for _, scene in pairs], seconds=len(pairs[0][0].frames) / FPS)
+
+
+def shares(verdicts: Sequence[Verdict], scenes: Sequence[Scene], *, seconds: float) -> dict[str, float]:
+    """Share of right attributes; of seen events that are heard within 50 ms; of silent clips. seconds: of a clip."""
+    found = [right(verdict, scene) for verdict, scene in zip(verdicts, scenes, strict=True)]
     figures = {name: sum(row[name] for row in found) / len(found) for name in ATTRIBUTES}
-    duration = pairs[0][0].frames.shape[0] / FPS
-    errors = [e for v, _ in verdicts for e in onset_errors(v.video_events, v.audio_events, duration)]
+    errors = [e for v in verdicts for e in onset_errors(v.video_events, v.audio_events, seconds)]
     figures["onsets within 50 ms"] = sum(error <= 0.05 for error in errors) / max(1, len(errors))
     figures["events"] = len(errors)
-    figures["silent"] = sum(verdict.silent for verdict, _ in verdicts) / len(verdicts)
+    figures["silent"] = sum(verdict.silent for verdict in verdicts) / len(verdicts)
     return figures
 
 
@@ -179,9 +183,10 @@ def main() -> None:
         batches = [scenes[start : start + BATCH] for start in range(0, len(scenes), BATCH)]
         made = [heard for batch in batches for heard in generate(model, [s.caption for s in batch], settings)]
     truth = [truth_of(make_clip(scene, frames=settings.frames)) for scene in scenes]
+    true, seen = ([judge(heard.frames, heard.mel, FPS) for heard in clips] for clips in (truth, made))
     shuffled = [*scenes[1:], scenes[0]]
-    for title, heard, told in (("truth", truth, scenes), ("clips", made, scenes), ("shuffled", made, shuffled)):
-        figures = scores(list(zip(heard, told, strict=True)))
+    for title, verdicts, told in (("truth", true, scenes), ("clips", seen, scenes), ("shuffled", seen, shuffled)):
+        figures = shares(verdicts, told, seconds=settings.frames / FPS)
         print(f"{title:9}" + ", ".join(f"{name} {value:.3g}" for name, value in figures.items()))
     if options.sheet is not None:
         rows = [(scene.caption, heard.frames, heard.mel) for scene, heard in zip(scenes, made, strict=True)]
