@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from openltx.training.optimiser import Optimiser, Rates, orthogonalise, warm_con
 from openltx.training.preview import Settings, generate, held_out_scenes, open_miniature, round_trip, scores
 from openltx.training.stages.audio_vae import AudioVAETask
 from openltx.training.stages.captions import batch_of_ids, tokenizer
-from openltx.training.stages.latents import fill_cache, load_cache, measure_statistics
+from openltx.training.stages.latents import fill_cache, fill_own_cache, load_cache, measure_statistics
 from openltx.training.stages.transformer import MODES, TransformerTask
 from openltx.training.stages.video_codec import fit_codec, load_codec
 from openltx.training.stages.video_data import Cut, Plan, whole_clips
@@ -202,6 +203,28 @@ def test_rates_rise_hold_and_fall() -> None:
     assert warm_constant_linear(0.0, 0) == pytest.approx(0.02)
     assert warm_constant_linear(0.5, 100) == 1.0
     assert warm_constant_linear(1.0, 1000) == pytest.approx(0.03)
+
+
+def test_the_own_cache_takes_the_place_of_the_first(trained_store: Store, tmp_path: Path) -> None:
+    store = _beginning(trained_store, tmp_path)
+    before = load_cache(store)
+    fill_own_cache(TOY, store, shards=1)
+    after = load_cache(store)
+    assert torch.equal(after["seeds"], before["seeds"][:2])
+    assert torch.equal(after["audio"], before["audio"][:2])
+    assert after["video"].shape == before["video"][:2].shape
+    assert not torch.equal(after["video"], before["video"][:2])
+
+
+def test_gates_of_the_cross_modal_attentions_stay_open(trained_store: Store) -> None:
+    task = TransformerTask(TOY, trained_store)
+    gates = [
+        p
+        for name, p in task.transformer.named_parameters()
+        if re.search(r"(audio_to_video|video_to_audio)_attn.to_gate_logits", name)
+    ]
+    assert gates
+    assert all(not gate.requires_grad and not gate.any() for gate in gates)
 
 
 def test_stages_are_named_once() -> None:

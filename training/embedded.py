@@ -17,7 +17,7 @@ import torch
 from .embedded_config import FILE_NAME, SHIPPED, Sizes
 from .loop import Budget, Task, train
 from .stages.audio_vae import AudioVAETask
-from .stages.latents import fill_cache, measure_statistics
+from .stages.latents import fill_cache, fill_own_cache, measure_statistics
 from .stages.transformer import TransformerTask
 from .stages.video_codec import fit_codec
 from .stages.video_decoder import VideoDecoderTask
@@ -49,6 +49,8 @@ STAGES = (
     Stage(name="latents", job=fill_cache),
     Stage(name="transformer", minutes=25, task=TransformerTask),
     Stage(name="video_joint", minutes=8, task=VideoJointTask),
+    Stage(name="own_latents", job=fill_own_cache),
+    Stage(name="transformer_again", minutes=40, task=TransformerTask),  # in all, on the encoder's own latents
 )
 
 

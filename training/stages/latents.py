@@ -1,7 +1,8 @@
 """Statistics of the latents, and a cache of latents and captions for the transformer.
 
-The video latents of the cache are the linear codec's: the encoder is trained to give the same ones, the codec is
-twenty times faster, and a transformer needs many clips more than exact ones.
+The video latents of the first cache are the linear codec's: the encoder is trained to give the same ones, the codec is
+twenty times faster, and a transformer needs many clips more than exact ones. A second, smaller one holds the trained
+encoder's own, for the end of the training: those are what a given picture is encoded to.
 """
 
 # N clips, C latent channels, F latent frames, T audio latent frames, f latent bins
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ...networks.audio_vae import AudioEncoder, log_mel
+from ...networks.video_vae.encoder import VideoEncoder
 from ..embedded_config import Sizes
 from ..linear_codec import LinearCodec
 from ..store import Store
@@ -19,9 +21,9 @@ from .parts import build, trained
 from .video_codec import load_codec
 from .video_data import CLIP_FRAMES, SIDE
 
-STATISTICS, CACHE = "statistics", "latents"
+STATISTICS, CACHE, OWN = "statistics", "latents", "own_latents"
 SHARD = 250
-SHARDS = 72
+SHARDS, OWN_SHARDS = 72, 20
 MEAN, STD = "mean-of-means", "std-of-means"
 
 
@@ -55,10 +57,33 @@ def fill_cache(sizes: Sizes, store: Store, *, shards: int = SHARDS, size: int = 
     store.log(CACHE, f"{shards * size} clips")
 
 
-def load_cache(store: Store) -> dict[str, Tensor]:
-    """video (N, C, F, H', W') and audio (N, C, T, f) float16; seeds (N,): their captions are those of their scenes."""
+@torch.no_grad()
+def fill_own_cache(sizes: Sizes, store: Store, *, shards: int = OWN_SHARDS) -> None:
+    """The first shards of the cache with the video encoder's latents in place of the codec's."""
     trained(store, CACHE, CACHE)
-    shards = [store.load(f"cache/{shard:03}") for shard in range(int(store.load(CACHE)["shards"]))]
+    trained(store, "video_encoder", "video_joint")
+    encoder = build(VideoEncoder, "video_encoder", sizes, store).eval()
+    statistics = store.load(STATISTICS)
+    for shard in range(shards):
+        name = f"own/{shard:03}"
+        if not store.has(name):
+            cached = store.load(f"cache/{shard:03}")
+            clips = (make_clip(sample_scene(int(seed)), frames=CLIP_FRAMES) for seed in cached["seeds"])
+            with torch.autocast("cpu", dtype=torch.bfloat16):  # as it was trained
+                latents = torch.cat([encoder.encode(clip.video[None]).float() for clip in clips])
+            store.save(name, cached | {"video": normalised(latents, statistics, "video").half()})
+    store.save(OWN, {"shards": torch.tensor(shards)})
+    store.log(OWN, f"{shards} shards")
+
+
+def load_cache(store: Store) -> dict[str, Tensor]:
+    """video (N, C, F, H', W') and audio (N, C, T, f) float16; seeds (N,): their captions are those of their scenes.
+
+    The encoder's own latents once they are there.
+    """
+    trained(store, CACHE, CACHE)
+    folder, made = ("own", OWN) if store.has(OWN) else ("cache", CACHE)
+    shards = [store.load(f"{folder}/{shard:03}") for shard in range(int(store.load(made)["shards"]))]
     return {key: torch.cat([shard[key] for shard in shards]) for key in shards[0]}
 
 

@@ -46,14 +46,14 @@ class VideoDecoderTask:
         return {"psnr": psnr(self.decoder.decode(latent), clips), "linear": psnr(self.codec.decode(latent), clips)}
 
 
-def picture_loss(made: Tensor, video: Tensor, *, refine: bool) -> tuple[Tensor, float]:
+def picture_loss(made: Tensor, video: Tensor, *, refine: bool, edges: float = EDGE_WEIGHT) -> tuple[Tensor, float]:
     """L1, and with `refine` squares, which L1 alone lets small objects shrink by, and differences in space and time."""
     error = made - video
     l1 = error.abs().mean()
     if not refine:
         return l1, float(l1.detach())
     differences = sum((error.diff(dim=axis).abs().mean() for axis in (2, 3, 4)), start=torch.zeros(()))
-    return l1 + error.square().mean() + EDGE_WEIGHT * differences, float(l1.detach())
+    return l1 + error.square().mean() + edges * differences, float(l1.detach())
 
 
 def begin_video(name: str, value: Tensor) -> Tensor:
