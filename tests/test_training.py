@@ -218,11 +218,8 @@ def test_the_own_cache_takes_the_place_of_the_first(trained_store: Store, tmp_pa
 
 def test_gates_of_the_cross_modal_attentions_stay_open(trained_store: Store) -> None:
     task = TransformerTask(TOY, trained_store)
-    gates = [
-        p
-        for name, p in task.transformer.named_parameters()
-        if re.search(r"(audio_to_video|video_to_audio)_attn.to_gate_logits", name)
-    ]
+    crossing = re.compile("(audio_to_video|video_to_audio)_attn.to_gate_logits")
+    gates = [gate for name, gate in task.transformer.named_parameters() if crossing.search(name)]
     assert gates
     assert all(not gate.requires_grad and not gate.any() for gate in gates)
 

@@ -27,8 +27,8 @@ from .parts import build
 NO_CAPTION = 0.1  # share of samples without one: guidance needs them
 ZERO = ("scale_shift_table", "adaln_single.linear", "to_gate_logits", "proj_out.")  # blocks begin as identity
 # What a step trains: share, by what is given. Whole batches, because one timestep a sample is twice as fast.
-# apart: the two streams at noise levels of their own. Where both have the same one, each tells more about itself than the
-# other does about it, and nothing makes the two heed each other: after 120 000 clips a given sound changed no picture.
+# apart: the two streams at noise levels of their own. Where both have the same one, each tells more about itself than
+# the other does about it, and nothing makes them heed each other: after 120 000 clips a given sound changed no picture.
 # alone: neither stream sees the other, which is what guidance towards the other one pulls away from.
 MODES = {"text": 0.34, "apart": 0.3, "alone": 0.05, "image": 0.06, "audio": 0.11, "video": 0.11, "ends": 0.03}
 # When the sound begins and where the object starts is decided above 0.8: two thirds of the samples are above 0.5.
