@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .media.credentials import BESIDE, SIDECAR
+from .media.credentials import sidecar
 from .media.workplace import work_folder
 from .nodes.host.replaced import with_replacements
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_exposed, set_input
@@ -173,9 +173,9 @@ def moved(files: Sequence[Path], target: Path) -> Path:
     if len(files) != 1:
         raise ValueError(f"{target}: expected one saved file, the workflow saved {len(files)}")
     os.replace(files[0], target)
-    beside = files[0].with_suffix(SIDECAR)
+    beside = sidecar(files[0])
     if beside.is_file():
-        os.replace(beside, target.with_suffix(SIDECAR))
-    elif target.suffix.lower() in BESIDE:  # what stood there was about the file that is replaced
-        target.with_suffix(SIDECAR).unlink(missing_ok=True)
+        os.replace(beside, sidecar(target))
+    else:  # what stood there was about the file that is replaced
+        sidecar(target).unlink(missing_ok=True)
     return target

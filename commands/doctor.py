@@ -44,6 +44,7 @@ def installation() -> dict[str, Any]:
     """Versions of what is needed and of what is optional (None: absent), and the devices."""
     import torch
 
+    from ..media.hardware import working
     from ..package_version import version
 
     devices = [f"cpu, {torch.get_num_threads()} threads"]
@@ -60,6 +61,7 @@ def installation() -> dict[str, Any]:
         "packages": {name: _version(name) for name in NEEDED},
         "extras": {name: _version(name) for name in EXTRAS},
         "devices": devices,
+        "video encoders on chips": working(),
     }
 
 
@@ -75,7 +77,8 @@ def _installed_lines(installed: dict[str, Any]) -> list[str]:
     lines = [f"openltx {installed['openltx']}, Python {installed['python']}, {installed['system']}", f"  {packages}"]
     for name, found in installed["extras"].items():
         lines.append(f"  {name} {found or 'not installed'} ({EXTRAS[name]})")
-    return [*lines, f"  devices: {'; '.join(installed['devices'])}"]
+    chips = ", ".join(installed["video encoders on chips"]) or "none"
+    return [*lines, f"  devices: {'; '.join(installed['devices'])}", f"  video encoders on chips: {chips}"]
 
 
 def _lines(diagnosis: Diagnosis) -> list[str]:

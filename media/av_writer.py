@@ -25,11 +25,11 @@ from .codecs import (
     ContainerKind,
     VideoCodec,
     audio_codec,
-    check_present,
     containers,
     video_codec,
     worker_threads,
 )
+from .hardware import check_encoder
 from .late_texts import write_late_texts
 from .pixels import pictures
 from .retime import exact_rate
@@ -80,7 +80,7 @@ def write_av(
     suffix, encoding = path.suffix.lower(), encoding or Encoding()
     codec, rate = video_codec(encoding.video, suffix), exact_rate(frame_rate)
     sound = None if waveform is None else (audio_codec(encoding.audio, suffix, sample_rate), reader(waveform))
-    check_present(codec.encoder)
+    check_encoder(codec)
     os.environ.setdefault("SVT_LOG", "1")  # the AV1 encoder tells its whole configuration otherwise
     kind = containers()[suffix]
     with whole_file(path, _after_mux(kind, tags, finish)) as temporary, _opened(temporary, kind, tags) as container:
@@ -188,8 +188,8 @@ class _VideoTrack:
         try:
             packets = self.stream.encode(picture)
         except av.FFmpegError as error:
-            if self.codec.hardware:
-                raise ValueError(f"{self.codec.name}: this machine cannot encode with it ({error.strerror})") from error
+            if self.codec.hardware:  # a size or length that the chip does not take
+                raise ValueError(f"{self.codec.name}: cannot encode these frames ({error.strerror})") from error
             raise
         self.container.mux(packets)
 

@@ -39,7 +39,8 @@ class VideoCodec:
     """A video encoder: the pixels that it takes, and its options.
 
     quality: the name of the option that trades size for quality, its default and its limits; None where there is
-    none. `hardware` encoders are used only when asked for by name, and fail where the machine has none.
+    none. at_zero: options at quality 0, where that is to lose nothing and the encoder would still round. `hardware`
+    encoders are used only when asked for by name, and only where the machine has them (hardware.py).
     """
 
     name: str
@@ -49,6 +50,8 @@ class VideoCodec:
     tags: ColourTags | None = SDR_TAGS
     quality: tuple[str, int, int, int] | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    at_zero: Mapping[str, str] = field(default_factory=dict)
+    quality_unit: str = ""  # what the figure is multiplied by, in FFmpeg's spelling
     hardware: bool = False
 
     def encoder_options(self, quality: int | None) -> dict[str, str]:
@@ -60,7 +63,8 @@ class VideoCodec:
         option, default, low, high = self.quality
         if quality is not None and not low <= quality <= high:
             raise ValueError(f"quality: expected {low} to {high} for {self.name}, found {quality}")
-        return {**self.options, option: str(default if quality is None else quality)}
+        chosen = default if quality is None else quality
+        return {**self.options, option: f"{chosen}{self.quality_unit}", **(self.at_zero if chosen == 0 else {})}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +101,7 @@ _HLG_X265 = (
     "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc:range=limited:repeat-headers=1:info=0:"
     f"pools={worker_threads()}:frame-threads={min(4, worker_threads())}:{_X265_LOG}"
 )
+_LOSSLESS = "lossless=1"  # with 10 bits crf 0 is a quantiser of 2.5 codes
 _NVENC = {"preset": "p5", "rc": "vbr", "b": "0"}
 
 VIDEO_CODECS = {
@@ -109,10 +114,12 @@ VIDEO_CODECS = {
         VideoCodec(
             name="h265", encoder="libx265", pixel_format="yuv420p10le", pixels="yuv420_10",
             quality=("crf", 20, 0, 51), options={"preset": "fast", "x265-params": _X265_LOG},
+            at_zero={"x265-params": f"{_X265_LOG}:{_LOSSLESS}"},
         ),
         VideoCodec(
             name="h265_hlg", encoder="libx265", pixel_format="yuv420p10le", pixels="hlg", tags=HLG_TAGS,
             quality=("crf", 12, 0, 51), options={"preset": "ultrafast", "x265-params": _HLG_X265},
+            at_zero={"x265-params": f"{_HLG_X265}:{_LOSSLESS}"},
         ),
         VideoCodec(
             name="av1", encoder="libsvtav1", pixel_format="yuv420p10le", pixels="yuv420_10",
@@ -160,6 +167,14 @@ VIDEO_CODECS = {
                 options={"quality": "quality"}, hardware=True,
             )
             for name, encoder in (("h264", "h264"), ("h265", "hevc"), ("av1", "av1"))
+        ),
+        *(
+            VideoCodec(
+                name=f"{name}_videotoolbox", encoder=f"{encoder}_videotoolbox", pixel_format="yuv420p",
+                pixels="yuv420", quality=("global_quality", 65, 1, 100), quality_unit="*QP2LAMBDA",
+                options={"flags": "+qscale"}, hardware=True,
+            )
+            for name, encoder in (("h264", "h264"), ("h265", "hevc"))
         ),
     )
 }  # fmt: skip

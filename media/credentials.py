@@ -1,7 +1,8 @@
 """Content credentials (C2PA): signed statements of a file's making, by the c2pa-python package (optional extra `c2pa`).
 
 Signed is the finished file: nothing may be muxed after. Formats that cannot carry a statement get it in a file beside
-them, `name.c2pa`. Nothing here uses the network: no time stamps, no fetched statements, no revocation lists.
+them, `name.mkv.c2pa`; `name.c2pa`, as other tools name it, is read too. Nothing here uses the network: no time stamps,
+no fetched statements, no revocation lists.
 """
 
 from __future__ import annotations
@@ -63,6 +64,11 @@ class Verdict:
         return asdict(self)
 
 
+def sidecar(path: Path) -> Path:
+    """The name of the file beside `path`: with its whole name, so that a.mkv and a.webm have one each."""
+    return path.with_name(path.name + SIDECAR)
+
+
 def sign_file(path: Path, identity: Identity, statement: Mapping[str, Any]) -> Path | None:
     """Sign a finished file in place; returns the file beside it where its format cannot carry the statement, else None.
 
@@ -81,8 +87,8 @@ def sign_file(path: Path, identity: Identity, statement: Mapping[str, Any]) -> P
                 builder.set_no_embed()
                 with path.open("rb") as source:
                     data = builder.sign(signer, media_type, source, io.BytesIO())
-                path.with_suffix(SIDECAR).write_bytes(data)
-                return path.with_suffix(SIDECAR)
+                sidecar(path).write_bytes(data)
+                return sidecar(path)
             with path.open("rb") as source, signed.open("w+b") as target:
                 builder.sign(signer, media_type, source, target)
         os.replace(signed, path)
@@ -98,9 +104,10 @@ def verify_file(path: Path, *, trusted: Sequence[bytes] = ()) -> Verdict:
 
     Raises ValueError for a file that cannot be read, and without the extra `c2pa`.
     """
-    package, suffix, beside = _package(), path.suffix.lower(), path.with_suffix(SIDECAR)
+    package, suffix = _package(), path.suffix.lower()
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
+    beside = sidecar(path) if sidecar(path).is_file() else path.with_suffix(SIDECAR)
     kept = {} if not trusted else {"trust": {"user_anchors": b"\n".join(trusted).decode()}}
     context = package.Context(package.Settings.from_dict(_SETTINGS | kept))
     found = _embedded(package, context, path, EMBEDDED[suffix]) if suffix in EMBEDDED else Verdict(state="unsigned")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import exp
 
 import torch
@@ -30,4 +31,4 @@ def hlg_signal(linear: Tensor, source: Primaries = "rec709", *, rolloff: float |
 
 def hlg_planes(linear: Tensor, source: Primaries = "rec709") -> Planes:
     """Scene-linear frames (F, H, W, 3) -> 10-bit limited-range BT.2020 4:2:0 codes. ValueError for odd sizes."""
-    return rgb_to_10bit(hlg_signal(linear, source), BT2020)
+    return rgb_to_10bit(linear, BT2020, signal=partial(hlg_signal, source=source))

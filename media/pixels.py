@@ -8,59 +8,85 @@ from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
+import torch
 from PIL import Image
 from torch import Tensor
 
 from .codecs import PixelKind
-from .colour import BT709, Planes, rgb_to_10bit, rgb_to_i420, rgb_to_rgb24
-from .hlg import hlg_planes
+from .colour import BT709, BT2020, Matrix, Memory, Signal, rgb_to_rgb24, write_codes
+from .hlg import hlg_signal
 
 Pictures = Callable[[Tensor], Iterator[av.VideoFrame]]
+EIGHT_BITS = "yuv420p"
 
 
 def pictures(kind: PixelKind, pixel_format: str) -> Pictures:
-    """The function that makes pictures of frames (F, H, W, 3): in [0, 1], or scene-linear Rec.709 for "hlg"."""
-    makers: dict[PixelKind, Callable[[Tensor], av.VideoFrame]] = {
-        "yuv420": lambda frame: _i420(frame, pixel_format),
-        "yuv420_10": lambda frame: _planar(rgb_to_10bit(frame, BT709), pixel_format),
-        "yuv422_10": lambda frame: _planar(rgb_to_10bit(frame, BT709, subsampling=(1, 2)), pixel_format),
-        "hlg": lambda frame: _planar(hlg_planes(frame), pixel_format),
-        "rgb": lambda frame: _rgb(frame, pixel_format),
-        "palette": _palette,
+    """The function that makes pictures of frames (F, H, W, 3): in [0, 1], or scene-linear Rec.709 for "hlg".
+
+    A picture is good until the next one is asked for: encoders that keep it longer hold on to its memory themselves.
+    """
+    makers: dict[PixelKind, Callable[[], Callable[[Tensor], av.VideoFrame]]] = {
+        "yuv420": lambda: _Yuv(pixel_format, BT709),
+        "yuv420_10": lambda: _Yuv(pixel_format, BT709, bits=10),
+        "yuv422_10": lambda: _Yuv(pixel_format, BT709, bits=10, subsampling=(1, 2)),
+        "hlg": lambda: _Yuv(pixel_format, BT2020, bits=10, signal=hlg_signal),
+        "rgb": lambda: lambda frame: _rgb(frame, pixel_format),
+        "palette": lambda: _palette,
     }
-    make = makers[kind]
-    # Frame by frame: the intermediate planes of one stay in the cache and in the allocator, those of a chunk do not.
-    return lambda chunk: (make(chunk[index : index + 1]) for index in range(len(chunk)))
+    make = makers[kind]()
+    return lambda chunk: map(make, chunk)
 
 
-def _i420(frame: Tensor, pixel_format: str) -> av.VideoFrame:
-    picture = av.VideoFrame.from_ndarray(rgb_to_i420(frame)[0], format="yuv420p")
-    return picture if pixel_format == "yuv420p" else picture.reformat(format=pixel_format)  # nv12: the same codes
+class _Yuv:
+    """Frames (H, W, 3) as YUV pictures; picture and working memory are those of the frame before."""
+
+    def __init__(
+        self,
+        pixel_format: str,
+        matrix: Matrix,
+        *,
+        bits: int = 8,
+        subsampling: tuple[int, int] = (2, 2),
+        signal: Signal | None = None,
+    ) -> None:
+        self.wanted, self.planar = pixel_format, pixel_format if bits > 8 else EIGHT_BITS
+        self.matrix, self.bits, self.subsampling, self.signal = matrix, bits, subsampling, signal
+        self.memory, self.picture = Memory(), av.VideoFrame(0, 0, self.planar)
+
+    def __call__(self, frame: Tensor) -> av.VideoFrame:
+        height, width, _ = frame.shape
+        if (self.picture.height, self.picture.width) != (height, width):
+            self.picture = av.VideoFrame(width, height, self.planar)
+        self.picture.make_writable()  # a copy, where an encoder still looks at it
+        planes = [_lines(plane, self.bits) for plane in self.picture.planes]
+        write_codes(
+            frame,
+            self.matrix,
+            planes,
+            bits=self.bits,
+            subsampling=self.subsampling,
+            signal=self.signal,
+            memory=self.memory,
+        )
+        if self.wanted == self.planar:
+            return self.picture
+        return self.picture.reformat(format=self.wanted)  # nv12: the same codes
 
 
-def _planar(planes: Planes, pixel_format: str) -> av.VideoFrame:
-    luma, chroma = planes.luma[0].numpy(), planes.chroma[0].numpy()
-    picture = av.VideoFrame(luma.shape[1], luma.shape[0], pixel_format)
-    for plane, codes in zip(picture.planes, (luma, *chroma), strict=True):
-        _fill(plane, codes)
-    return picture
-
-
-def _fill(plane: av.video.plane.VideoPlane, codes: npt.NDArray[np.int16]) -> None:
-    lines = np.frombuffer(memoryview(plane), dtype=np.int16).reshape(
-        plane.height, plane.line_size // 2
-    )  # lines are padded
-    lines[:, : codes.shape[1]] = codes
+def _lines(plane: av.video.plane.VideoPlane, bits: int) -> Tensor:
+    """The codes of a plane, (rows, columns), to be written; its lines are padded."""
+    codes = np.frombuffer(memoryview(plane), dtype=np.int16 if bits > 8 else np.uint8)
+    lines = codes.reshape(plane.height, plane.line_size // codes.itemsize)
+    return torch.from_numpy(lines[:, : plane.width])
 
 
 def _rgb(frame: Tensor, pixel_format: str) -> av.VideoFrame:
-    return av.VideoFrame.from_ndarray(rgb_to_rgb24(frame)[0], format="rgb24").reformat(format=pixel_format)
+    return av.VideoFrame.from_ndarray(rgb_to_rgb24(frame), format="rgb24").reformat(format=pixel_format)
 
 
 def _palette(frame: Tensor) -> av.VideoFrame:
     """A palette a frame: one for all frames would need them all before the first is written."""
-    image = Image.fromarray(rgb_to_rgb24(frame)[0]).quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
+    image = Image.fromarray(rgb_to_rgb24(frame)).quantize(256, dither=Image.Dither.FLOYDSTEINBERG)
     entries = np.zeros((256, 4), np.uint8)  # alpha, red, green, blue
     entries[:, 0] = 255
     found = np.asarray(image.getpalette() or [], dtype=np.uint8).reshape(-1, 3)

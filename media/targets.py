@@ -27,7 +27,9 @@ def check_folder(path: Path) -> None:
     _check_parent(path)
 
 
-Finish = Callable[[Path], "Path | None"]  # changes a finished file; gives a second one that belongs beside it, or None
+# Changes a finished file; gives a second one that belongs beside it, or None. The second one's name is the first one's
+# with something added.
+Finish = Callable[[Path], "Path | None"]
 
 
 @contextmanager
@@ -43,7 +45,7 @@ def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
         to_disk(temporary)
         os.replace(temporary, path)
         if beside is not None:
-            os.replace(beside, path.with_suffix(beside.suffix))
+            os.replace(beside, path.with_name(path.name + beside.name.removeprefix(temporary.name)))
 
 
 @contextmanager

@@ -54,6 +54,7 @@ class Lazy(Generic[Loaded]):
         self.dtype = dtype
         self._load = load
         self._loaded: Loaded | None = None
+        self._others: dict[torch.dtype, Lazy[Loaded]] = {}
 
     @property
     def source(self) -> Callable[[], Loaded]:
@@ -69,6 +70,17 @@ class Lazy(Generic[Loaded]):
             self._loaded = self._load()
         self._loaded.to(device, self.dtype)  # modules and handles move in place
         return self._loaded
+
+    def in_dtype(self, dtype: torch.dtype) -> Lazy[Loaded]:
+        """The same network in another dtype: read once, kept beside this one as long as this one."""
+        if dtype == self.dtype:
+            return self
+        if dtype not in self._others:
+            self._others[dtype] = self._in_dtype(dtype)
+        return self._others[dtype]
+
+    def _in_dtype(self, dtype: torch.dtype) -> Lazy[Loaded]:
+        return Lazy(self._load, dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..media.health import audio_faults, frame_faults
-from ..model_loaders.parts import AudioPart, Lazy, VideoPart
+from ..model_loaders.parts import AudioPart, VideoPart
 from ..networks.audio_vae import decode_audio
 from ..networks.video_vae.memory import planned_decode_bytes
 from ..networks.video_vae.pixels import to_images
@@ -48,7 +48,7 @@ class DecodeVideo(io.ComfyNode):
     @classmethod
     def execute(cls, video_vae: VideoPart, latent: Latent, precision: str = OF_LOADER) -> io.NodeOutput:
         video, part = video_of(of_part(latent, video_vae)), video_vae.decoder
-        part = part if precision == OF_LOADER else Lazy(part.source, torch.float32)
+        part = part if precision == OF_LOADER else part.in_dtype(torch.float32)
         decoder = part.on(compute_device(), memory=planned_decode_bytes(video[:1], part.dtype))
         bar = progress(pixel_frames(video.shape[2]))
         chunks = []

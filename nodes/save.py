@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..media.av_writer import Encoding, write_audio, write_av
 from ..media.codecs import AUDIO_CODECS, AUDIO_CONTAINERS, AUTO, VIDEO_CODECS, containers
+from ..media.hardware import check_encoder
 from ..media.hdr import SOURCE_SPACES, source_space
 from ..media.health import audio_faults, frame_faults
 from ..media.sequences import write_exr_sequence, write_png_sequence
@@ -48,8 +49,8 @@ class SaveAV(io.ComfyNode):
                     options=[AUTO, *(name for name in VIDEO_CODECS if name not in ("gif", "webp"))],
                     default=AUTO,
                     optional=True,
-                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv, amf: "
-                    "on the graphics chip.",
+                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv, amf, "
+                    "videotoolbox: on the graphics chip, where there is one.",
                 ),
                 io.Int.Input(
                     "quality",
@@ -57,7 +58,8 @@ class SaveAV(io.ComfyNode):
                     min=DEFAULT_QUALITY,
                     max=100,
                     optional=True,
-                    tooltip="The codec's own figure; crf: smaller is better. -1: the codec's default.",
+                    tooltip="The codec's own figure; crf: smaller is better, 0 loses nothing in h264 and h265. "
+                    "-1: the codec's default.",
                 ),
                 io.Combo.Input(
                     "audio_codec",
@@ -78,8 +80,8 @@ class SaveAV(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
-        return credentials_problem(credentials)
+    def validate_inputs(cls, credentials: str | None = NONE, codec: str | None = AUTO) -> bool | str:
+        return encoder_problem(codec) or credentials_problem(credentials)
 
     @classmethod
     def execute(
@@ -198,6 +200,19 @@ class SaveFrames(io.ComfyNode):
             write_exr_sequence(saved.path, _chunks(images), space, tags=tags, finish=finish)
         shown = ui.PreviewText(f"{len(images)} frames in {saved.path}").as_dict()
         return io.NodeOutput(ui={**shown, "folders": [saved.ui_entry()]})
+
+
+def encoder_problem(codec: str | None) -> str | None:
+    """For `validate_inputs`: a chip that is not there shows before a long run, not after it."""
+    if codec in (None, AUTO):
+        return None
+    if codec not in VIDEO_CODECS:  # ComfyUI leaves the check of the list to who asks for the value
+        return f"codec: expected {AUTO} or one of {', '.join(VIDEO_CODECS)}, found {codec!r}"
+    try:
+        check_encoder(VIDEO_CODECS[codec])
+    except ValueError as error:
+        return f"codec: {error}"
+    return None
 
 
 def stereo(waveform: Tensor) -> Tensor:

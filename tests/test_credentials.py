@@ -23,7 +23,7 @@ from openltx.media import certificates, credentials
 from openltx.media.av_reader import read_frames, read_sound, read_tags
 from openltx.media.av_writer import write_audio, write_av
 from openltx.media.certificates import load_identity, make_identity
-from openltx.media.credentials import BESIDE, EMBEDDED, sign_file, verify_file
+from openltx.media.credentials import BESIDE, EMBEDDED, sidecar, sign_file, verify_file
 from openltx.media.exr import write_exr
 from openltx.media.hdr import source_space
 from openltx.nodes.host.standalone.settings import Settings, use
@@ -96,7 +96,7 @@ def test_signed_files_are_valid_and_changed_ones_are_found(tmp_path: Path, suffi
     assert verify_file(path).state == "unsigned"
     beside = sign_file(path, identity, {"seed": 7})
     assert (beside is None) == (suffix in EMBEDDED)
-    assert (suffix in BESIDE) == (beside == path.with_suffix(".c2pa"))
+    assert (suffix in BESIDE) == (beside == sidecar(path))
     assert _content(path) == before  # nothing that is seen or heard has changed
     verdict = verify_file(path)
     assert (verdict.state, verdict.trusted, verdict.problems) == ("valid", False, ())
@@ -109,7 +109,18 @@ def test_signed_files_are_valid_and_changed_ones_are_found(tmp_path: Path, suffi
     _changed(path)
     assert verify_file(path).state == "tampered"
     assert verify_file(path).problems
-    assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, "a.c2pa", "identity"}
+    assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, f"{path.name}.c2pa", "identity"}
+
+
+@needs_c2pa
+def test_files_that_differ_in_their_suffix_have_a_statement_each(tmp_path: Path, identity: Any) -> None:
+    first, second = _file(tmp_path, ".mkv"), _file(tmp_path, ".webm")
+    for path in (first, second):
+        sign_file(path, identity, {"name": path.name})
+    assert {path.name for path in tmp_path.iterdir()} >= {"a.mkv.c2pa", "a.webm.c2pa"}
+    assert [verify_file(path).state for path in (first, second)] == ["valid", "valid"]
+    sidecar(first).rename(first.with_suffix(".c2pa"))  # the name that other tools give
+    assert verify_file(first).state == "valid"
 
 
 @needs_c2pa
@@ -244,7 +255,7 @@ def test_a_run_signs_what_it_saves(tmp_path: Path, container: str, identity: Any
         told = json.dumps(verdict.manifest)
         assert (SECRET in told) == (choice == WITH_PROMPT)
         assert "openltx-tiny-2.3.safetensors" in told
-    assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, "a.c2pa", "identity"}
+    assert {entry.name for entry in tmp_path.iterdir()} <= {path.name, f"{path.name}.c2pa", "identity"}
     openltx.run(prompt=SECRET, output=path, **SMALL)  # over the signed one: nothing is left that speaks of it
     assert verify_file(path).state == "unsigned"
 

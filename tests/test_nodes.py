@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
 from openltx.media.images import prepare_image
+from openltx.model_loaders import parts as parts_module
+from openltx.model_loaders.video_vae import load_any_video_decoder
 from openltx.nodes.conditioning import EncodePrompt
 from openltx.nodes.contexts import contexts_of
 from openltx.nodes.decode import DecodeAudio, DecodeKeyframes, DecodeVideo
@@ -247,6 +250,18 @@ def test_pictures_keep_their_bits_where_nothing_compresses_them() -> None:
     codes = (torch.arange(256) / 255).reshape(1, 16, 16, 1).expand(-1, -1, -1, 3)
     as_bytes = prepare_image((codes[0] * 255).round().byte().numpy(), 16, 16, crf=0)
     assert torch.allclose(_prepared(codes, 16, 16, crf=0), as_bytes, atol=1e-6)  # the file path's values
+
+
+def test_the_decoder_of_float32_is_read_once(latent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And it is another one than the loader's, whose numbers stay as they are."""
+    read = Mock(wraps=load_any_video_decoder)
+    monkeypatch.setattr(parts_module, "load_any_video_decoder", read)
+    vae = LoadModel.execute("openltx-tiny-2.3.safetensors", INSIDE, "bfloat16").args[2]
+    frames = [DecodeVideo.execute(vae, latent, choice).args[0] for choice in ("float32", "of the loader") * 2]
+    assert read.call_count == 2
+    assert torch.equal(frames[0], frames[2])
+    assert torch.equal(frames[1], frames[3])
+    assert not torch.equal(frames[0], frames[1])
 
 
 def test_sound_for_a_file_is_stereo() -> None:

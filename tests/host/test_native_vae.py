@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -24,6 +25,31 @@ def test_decode(graphs: Any, side: Any) -> None:
     )
     assert tuple(theirs.shape) == (17, 64, 64, 3)
     assert torch.equal(theirs, ours)
+
+
+def test_the_decoder_of_float32_is_read_once_and_comfyuis_to_move(
+    graphs: Any, side: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = importlib.import_module("openltx_in_comfyui.model_loaders.parts")
+    management = importlib.import_module("comfy.model_management")
+    read = Mock(wraps=parts.load_any_video_decoder)
+    monkeypatch.setattr(parts, "load_any_video_decoder", read)
+    graph = {**side.stage(), "out": side.ours()}
+    graph["load"] = side.node(
+        "OpenLTXLoadModel", checkpoint=side.CHECKPOINT, text_encoder="inside the checkpoint", dtype="bfloat16"
+    )
+    frames = {}
+    fresh = graphs.anew()
+    for run, choice in enumerate(("float32", "of the loader", "float32")):
+        inputs: dict[str, Any] = {"latent": ["out", 0], "video_vae": ["load", 2], "precision": choice}
+        graph[f"show{run}"] = side.node("OpenLTXDecodeVideo", **inputs)
+        frames[run] = fresh.run(graph, (f"show{run}", 0))
+    assert read.call_count == 2
+    assert torch.equal(frames[0], frames[2])
+    assert not torch.equal(frames[0], frames[1])
+    loaded = [entry.model.model for entry in management.current_loaded_models]
+    dtypes = {next(model.parameters()).dtype for model in loaded if type(model).__name__ == "VideoDecoder"}
+    assert dtypes == {torch.float32}
 
 
 def test_decode_in_tiles(graphs: Any, side: Any) -> None:

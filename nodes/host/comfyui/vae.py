@@ -208,6 +208,30 @@ class InVAE(Lazy[Stage]):
         comfy.model_management.load_models_gpu([self._vae.patcher], memory_required=memory, force_full_load=True)
         return self._pick(self._vae.first_stage_model)
 
+    def _in_dtype(self, dtype: torch.dtype) -> Lazy[Stage]:
+        return Patched(self.source, dtype)
+
+
+class Patched(Lazy[Stage]):
+    """A network of a VAE object in a dtype that this object does not have; ComfyUI moves it like any other model."""
+
+    def __init__(self, load: Callable[[], Stage], dtype: torch.dtype) -> None:
+        super().__init__(load, dtype)
+        self._patcher: Any = None
+
+    def on(self, device: torch.device, *, memory: int = 0) -> Stage:
+        manager = comfy.model_management
+        if self._patcher is None:
+            network: Any = self.source()
+            network = network.to(self.dtype).eval().requires_grad_(False)
+            manager.archive_model_dtypes(network)
+            self._patcher = comfy.model_patcher.ModelPatcher(
+                network, load_device=device, offload_device=manager.vae_offload_device()
+            )
+        manager.load_models_gpu([self._patcher], memory_required=memory, force_full_load=True)
+        network_there: Stage = self._patcher.model
+        return network_there
+
 
 def _loaded(lazy: Lazy[Network]) -> Network:
     """Read anew, in its own dtype, on the CPU."""
