@@ -140,18 +140,27 @@ def _add_generate(commands: Commands, argv: Sequence[str]) -> None:
 
 
 def _add_run(commands: Commands, argv: Sequence[str]) -> None:
-    command = _add(commands, "run", "execute a workflow file in API format")
-    command.add_argument("workflow", metavar="WORKFLOW.json", help="a file, or the name of a bundled workflow")
+    command = _add(commands, "run", "execute a workflow file")
+    command.add_argument(
+        "workflow",
+        metavar="WORKFLOW.json",
+        help="a file in API format (with --host comfyui also in UI format), or a bundled name",
+    )
     _add_run_options(command)
-    if argv[:1] == ["run"] and len(argv) > 1 and not argv[1].startswith("-"):
+    if argv[:1] == ["run"] and _exposes(argv):
         _add_exposed(command, argv[1])
     command.set_defaults(run=_run)
 
 
 def _add_queue(commands: Commands, argv: Sequence[str]) -> None:
     command = _add_module(commands, "queue", queue)
-    if argv[:1] == ["queue"] and len(argv) > 1 and not argv[1].startswith("-") and not queue.is_ui_file(argv[1]):
+    if argv[:1] == ["queue"] and _exposes(argv):
         _add_exposed(command, argv[1])
+
+
+def _exposes(argv: Sequence[str]) -> bool:
+    """Whether the word after the command is a workflow that can have options."""
+    return len(argv) > 1 and not argv[1].startswith("-") and not queue.is_ui_file(argv[1])
 
 
 def _add_run_options(command: argparse.ArgumentParser) -> None:

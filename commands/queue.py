@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..remote.server import Server
 
     server = Server(arguments.server, arguments.auth)
-    workflow = _workflow(arguments.workflow, server)
+    workflow = workflow_of(arguments.workflow, server)
     with output_place(None, arguments.output_folder) as folder, watching() as watch:
         inputs = exposed_values(arguments), settings(arguments.set)
         files = [str(file) for file in execute(server, workflow, *inputs, folder, watch)]
@@ -56,7 +56,8 @@ def is_ui_file(workflow: str) -> bool:
     return Path(workflow).is_file() and is_ui_format(read_json(workflow))
 
 
-def _workflow(name: str, server: Server) -> dict[str, Any]:
+def workflow_of(name: str, server: Server) -> dict[str, Any]:
+    """In API format, whatever the file has; the server says what a UI file's values are called."""
     from ..api import load_workflow
     from ..nodes.host.standalone.workflow import read_json
     from ..remote.from_ui import api_format

@@ -12,6 +12,7 @@ GIB = 2**30
 LTX_TERMS = "Lightricks' licence for LTX models"
 GEMMA_TERMS = "Google's terms for Gemma"
 PAGE = "https://huggingface.co/{repository}"
+URL = PAGE + "/resolve/main/{path}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,10 @@ class PublishedFile:
     @property
     def page(self) -> str:
         return PAGE.format(repository=self.repository)
+
+    @property
+    def url(self) -> str:
+        return URL.format(repository=self.repository, path=self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,7 @@ LORA_2 = _ltx_2("ltx-2-19b-distilled-lora-384.safetensors", "loras", 7_670_000_0
 UPSCALER_2_3 = _ltx_2_3("ltx-2.3-spatial-upscaler-x2-1.1.safetensors", "latent_upscale_models", 995_743_560)
 LORA_2_3 = _ltx_2_3("ltx-2.3-22b-distilled-lora-384-1.1.safetensors", "loras", 7_605_507_256)
 UPSCALER_2_5 = _ltx_2_5("latent_upscale_models/ltx-2.5-latent-spatial-upscaler-x2-bf16-1.0.safetensors", 995_778_752)
+TEMPORAL_2_5 = _ltx_2_5("latent_upscale_models/ltx-2.5-latent-temporal-upscaler-x2-bf16-1.0.safetensors", 261_944_000)
 VIDEO_2_5 = _ltx_2_5("vae/ltx-2.5-video-vae-bf16.safetensors", 1_472_223_346)
 AUDIO_2_5 = _ltx_2_5("vae/ltx-2.5-audio-vae-bf16.safetensors", 360_000_000)
 VAES_2_5 = (VIDEO_2_5, AUDIO_2_5)
@@ -187,9 +193,17 @@ BUNDLES = (
 )
 
 
+ALONE = (TEMPORAL_2_5,)  # published, and in no set
+
+
+def files() -> list[PublishedFile]:
+    """Every one once, those of the sets first."""
+    return list(dict.fromkeys((*(file for bundle in BUNDLES for file in bundle.files), *ALONE)))
+
+
 def names() -> list[str]:
     """What can be asked for: sets first, then single files by their names without the ending."""
-    return [bundle.name for bundle in BUNDLES] + sorted({file.stem for bundle in BUNDLES for file in bundle.files})
+    return [bundle.name for bundle in BUNDLES] + sorted(file.stem for file in files())
 
 
 def files_of(name: str) -> Sequence[PublishedFile]:
@@ -197,7 +211,7 @@ def files_of(name: str) -> Sequence[PublishedFile]:
     for bundle in BUNDLES:
         if bundle.name == name:
             return bundle.files
-    for file in (file for bundle in BUNDLES for file in bundle.files):
+    for file in files():
         if name in (file.stem, file.name):
             return (file,)
     known = ", ".join(bundle.name for bundle in BUNDLES)

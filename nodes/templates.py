@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from ..model_loaders.catalogue import files
 from .core import CORE_NODES
 from .host.standalone.schema import Registry, registry_of
 from .host.standalone.ui_format import ui_workflow
@@ -16,10 +17,12 @@ WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
 def templates(registry: Registry) -> dict[Path, str]:
     """The text of every template by its path. Core nodes, which ComfyUI has itself, are known besides `registry`."""
     registry = {**registry_of(CORE_NODES), **registry}
-    return {
-        WORKFLOWS / path.name: json.dumps(ui_workflow(read_workflow(path), registry, name=path.stem), indent=1) + "\n"
-        for path in sorted((WORKFLOWS / "api").glob("*.json"))
-    }
+    models = {file.name: {"name": file.name, "url": file.url, "directory": file.role} for file in files()}
+
+    def text(path: Path) -> str:
+        return json.dumps(ui_workflow(read_workflow(path), registry, name=path.stem, models=models), indent=1) + "\n"
+
+    return {WORKFLOWS / path.name: text(path) for path in sorted((WORKFLOWS / "api").glob("*.json"))}
 
 
 def main() -> None:

@@ -27,7 +27,14 @@ import torch
 print("found", torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available())
 """
 PACK = """
-import importlib.util, sys
+import importlib.util, os, sys, threading
+
+def end_with_whoever_started_us():
+    while os.read(0, 1):  # nothing comes: it ends when that process does, however it ends
+        pass
+    os._exit(1)
+
+threading.Thread(target=end_with_whoever_started_us, daemon=True).start()
 spec = importlib.util.spec_from_file_location({name!r}, {entry!r}, submodule_search_locations=[{root!r}])
 package = sys.modules[{name!r}] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
@@ -68,7 +75,9 @@ def server_of(
     with (place / "log").open("wb") as log:
         command = [str(python), "main.py", *words]
         # A session of its own: Ctrl-C reaches us alone, and we end it in order.
-        process = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=checkout, start_new_session=True, stdin=subprocess.PIPE, stdout=log, stderr=log
+        )
     try:
         server = Server(f"http://127.0.0.1:{port}")
         _wait(server, process, place / "log", partial(_not_ready, checkout, python), stop)
@@ -148,3 +157,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    assert process.stdin is not None
+    process.stdin.close()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from openltx.api import load_workflow, workflow_names
+from openltx.nodes.host.files import MODEL_ROLES
 from openltx.nodes.host.standalone.inputs import link_of
 from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.registry import NODES
@@ -49,3 +50,18 @@ def test_nodes_do_not_lie_on_each_other() -> None:
             for other_x, other_y, other_w, other_h in boxes[:index]:
                 apart = x + w <= other_x or other_x + other_w <= x or y + h <= other_y or other_y + other_h <= y
                 assert apart
+
+
+def test_every_file_that_is_not_ours_says_where_to_get_it() -> None:
+    found = 0
+    for _, text in MADE.values():
+        for node in json.loads(text)["nodes"]:
+            models = node["properties"].get("models", [])
+            named = [value for value in node["widgets_values"] if str(value).endswith((".safetensors", ".gguf"))]
+            assert [model["name"] for model in models] == [name for name in named if not name.startswith("openltx-")]
+            for model in models:
+                assert model["url"].startswith("https://huggingface.co/")
+                assert model["url"].endswith("/" + model["name"])
+                assert model["directory"] in MODEL_ROLES
+            found += len(models)
+    assert found > 10

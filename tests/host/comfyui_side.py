@@ -15,13 +15,42 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("torch", "aiohttp", "torchsde", "transformers", "sqlalchemy", "alembic", "comfy_aimdo")
 
 
+ABSENT = "no ComfyUI here"  # how each reason not to run begins
+
+
+def checkouts() -> list[Path]:
+    """Those that COMFYUI_PATH lists; without it the one beside the repository, or around it, if there is one."""
+    listed = os.environ.get("COMFYUI_PATH", "")
+    near = (ROOT.parent / "ComfyUI", ROOT.parents[1])
+    found = [Path(path) for path in listed.split(os.pathsep)] if listed else [path for path in near if is_one(path)][:1]
+    return [path.absolute() for path in found]
+
+
+def is_one(path: Path) -> bool:
+    """Whether a checkout of ComfyUI is there."""
+    return (path / "main.py").is_file() and (path / "comfy").is_dir()
+
+
+def checkout() -> Path:
+    """The one that runs in this process."""
+    return checkouts()[0]
+
+
+def version_of(path: Path) -> str:
+    """As the checkout says."""
+    lines = (path / "comfyui_version.py").read_text(encoding="utf-8").splitlines()
+    return next(line.partition("=")[2].strip(' "') for line in lines if line.startswith("__version__"))
+
+
 def why_not() -> str | None:
     """Why ComfyUI cannot run here, or None if it can."""
-    path = os.environ.get("COMFYUI_PATH")
-    if not path or not (Path(path) / "main.py").is_file():
-        return "no ComfyUI: set COMFYUI_PATH to a checkout to run the host contract against it"
+    found = checkouts()
+    if not found:
+        return f"{ABSENT}: set COMFYUI_PATH to a checkout, or several, to run the host contract against them"
+    if not is_one(found[0]):
+        return f"{ABSENT}: COMFYUI_PATH names {found[0]}, which is no checkout of it"
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
-    return f"ComfyUI's own requirements are missing here: {', '.join(missing)}" if missing else None
+    return f"{ABSENT}: its own requirements are not installed: {', '.join(missing)}" if missing else None
 
 
 def load_package(name: str) -> None:
@@ -60,7 +89,7 @@ class _Server:
 
 def start(base: Path) -> None:
     """Imports ComfyUI into this process, on the CPU, with its folders below `base`."""
-    path, arguments, folder = os.environ["COMFYUI_PATH"], sys.argv, os.getcwd()
+    path, arguments, folder = str(checkout()), sys.argv, os.getcwd()
     for name in ("custom_nodes", "models", "input", "output", "temp", "user"):
         (base / name).mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, path)  # first: its module `nodes` has the name of our folder
@@ -68,7 +97,7 @@ def start(base: Path) -> None:
     try:
         os.chdir(path)
         importlib.import_module("comfy.options").enable_args_parsing()
-        for name in ("execution", "nodes"):
+        for name in ("utils.extra_config", "execution", "nodes"):  # `nodes` puts a `utils` before its own on the path
             importlib.import_module(name)
         importlib.import_module("server").PromptServer.instance = _Server()
     finally:

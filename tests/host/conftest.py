@@ -6,6 +6,7 @@ import copy
 import importlib
 import importlib.util
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -29,12 +30,35 @@ def load(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"host_contract_{name}", Path(__file__).with_name(f"{name}.py"))
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
 
 
-comfyui_side, native_side = load("comfyui_side"), load("native_side")
+comfyui_side, native_side, server_side = load("comfyui_side"), load("native_side"), load("server_side")
+OTHER_HOSTS: list[str] = []  # what test_other_hosts.py has to tell
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Which host was under test, and which of its tests were skipped for what reason: never only a number."""
+    say, ended = terminalreporter.write_line, terminalreporter.stats
+    terminalreporter.section("ComfyUI hosts")
+    reason = comfyui_side.why_not()
+    if reason:
+        say(reason)
+    else:
+        path, passed = comfyui_side.checkout(), len(ended.get("passed", ()))
+        say(f"{comfyui_side.version_of(path)} in {path}: {passed} passed, {len(ended.get('failed', ()))} failed")
+    for report in ended.get("skipped", ()):
+        say(f"skipped {report.nodeid}: {report.longrepr[2].removeprefix('Skipped: ')}")
+    for line in OTHER_HOSTS:
+        say(line)
+
+
+@pytest.fixture
+def told() -> list[str]:
+    """Lines for the summary."""
+    return OTHER_HOSTS
 
 
 @dataclass
@@ -58,15 +82,12 @@ class StandaloneHost:
         toys = comfyui_side.load_toys("openltx")
         self.log: list[str] = toys.LOG
         self.nodes: list[type[Any]] = toys.NODES
+        self.input_folder, self.models_folder = self.folder / "input", self.folder / "models"
         self.cache, self.halt = Cache(), threading.Event()
 
     @property
     def output_folder(self) -> Path:
         return self.folder / "output"
-
-    @property
-    def models_folder(self) -> Path:
-        return self.folder / "models"
 
     def add(self, nodes: list[type[Any]]) -> None:
         """Node classes beside the toys."""
@@ -76,7 +97,8 @@ class StandaloneHost:
         self.halt.clear()
         self.log.clear()
         models = model_folders_below(self.models_folder)
-        settings = Settings(output_folder=self.output_folder, temp_folder=self.folder / "temp", model_folders=models)
+        folders: dict[str, Any] = {"output_folder": self.output_folder, "input_folder": self.input_folder}
+        settings = Settings(**folders, temp_folder=self.folder / "temp", model_folders=models, device="cpu")
         options: dict[str, Any] = {"settings": settings, "observer": Observer(), "keep": self.cache, "stop": self.halt}
         try:
             results = run(prompt, registry_of(self.nodes), **options)
@@ -135,15 +157,31 @@ def our_nodes() -> list[type[Any]]:
 
 
 @pytest.fixture(scope="session")
-def comfyui_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ComfyUI imported into this process, with its folders below the returned one; skips where it cannot be."""
+def comfyui_checkout() -> Path:
+    """Of the host under test; skips where it cannot run."""
     reason = comfyui_side.why_not()
     if reason:
         pytest.skip(reason)
+    checkout: Path = comfyui_side.checkout()
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def comfyui_base(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ComfyUI imported into this process, with its folders below the returned one; skips where it cannot be."""
     base = tmp_path_factory.mktemp("comfyui")
     comfyui_side.start(base)
     comfyui_side.load_package("openltx_in_comfyui")
     return base
+
+
+@pytest.fixture(scope="session")
+def contract_server(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """ComfyUI's server with our pack and the toys, started once; its front end without first-run dialog."""
+    settings = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True, "Comfy.Minimap.Visible": False}
+    files = {"user/default/comfy.settings.json": json.dumps(settings)}
+    with server_side.running(comfyui_checkout, tmp_path_factory.mktemp("server"), files) as server:
+        yield server
 
 
 @pytest.fixture(params=["standalone", "comfyui"])

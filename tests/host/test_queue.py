@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import av
 import pytest
 
-from openltx.api import load_workflow
+from openltx.api import WORKFLOWS, load_workflow
 from openltx.cli import main
 from openltx.remote.checkout import server_of
 from openltx.remote.job import Watch, run_job
@@ -24,10 +23,10 @@ SMALL = ["--width", "64", "--height", "64", "--frames", "9", "--steps", "1"]
 
 
 @pytest.fixture(scope="module")
-def server(comfyui_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Started once. `comfyui_base` is asked for its skip reason only."""
-    checkout, place = Path(os.environ["COMFYUI_PATH"]), tmp_path_factory.mktemp("server")
-    with server_of(checkout, place, models=[], device="cpu", metadata=True, stop=lambda: False) as running:
+def server(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Started once."""
+    place = tmp_path_factory.mktemp("server")
+    with server_of(comfyui_checkout, place, models=[], device="cpu", metadata=True, stop=lambda: False) as running:
         yield running
         assert "IMPORT FAILED" not in (place / "log").read_text()
 
@@ -100,11 +99,39 @@ def test_an_interrupt_leaves_the_server_idle(server: Server) -> None:
         time.sleep(0.05)
 
 
-def test_a_run_without_a_window(comfyui_base: Path) -> None:
-    words = ["run", "text_to_av", "--host", "comfyui", "-o", "ball.mkv", *SMALL]
+def test_a_run_without_a_window(comfyui_checkout: Path) -> None:
+    words = ["run", "text_to_av", "--host", "comfyui", "--comfyui", str(comfyui_checkout), "-o", "ball.mkv", *SMALL]
     assert main(words) == 0
     assert frames_decoded(Path("ball.mkv")) == 9
     assert [path.name for path in Path.cwd().iterdir()] == ["ball.mkv"]
+
+
+def test_a_run_of_a_file_in_ui_format(comfyui_checkout: Path) -> None:
+    """As the front end saves it, with inputs set by title."""
+    Path("ui.json").write_text((WORKFLOWS.parent / "text_to_av.json").read_text(encoding="utf-8"))
+    settings = {"Size.width": 64, "Size.height": 64, "Size.frames": 9, "Schedule.steps": 1}
+    words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    assert main(["run", "ui.json", "--comfyui", str(comfyui_checkout), "-o", "ball.mp4", *words]) == 0
+    assert frames(Path("ball.mp4")) == 9
+
+
+def test_the_server_of_a_killed_run_ends(comfyui_checkout: Path) -> None:
+    """kill -9 leaves us no chance to end it."""
+    import psutil  # one of ComfyUI's requirements
+
+    words = ["run", "text_to_av", "--host", "comfyui", "--comfyui", str(comfyui_checkout), "--steps", "1000"]
+    process = subprocess.Popen([sys.executable, "-m", "openltx", *words], stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 180
+    while not (servers := [child for child in psutil.Process(process.pid).children() if "main.py" in child.cmdline()]):
+        assert time.monotonic() < end, "it never started one"
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(servers, timeout=180)  # it may be loading packs still
+    for server in alive:
+        server.kill()
+    assert gone
+    assert not alive
 
 
 def frames_decoded(path: Path) -> int:

@@ -119,12 +119,21 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
     def resize_cond_for_context_window(
         self, cond_key: str, cond_value: Any, window: Any, x_in: Any, device: Any, **others: Any
     ) -> Any:
-        """Our conditions of a window; None: ComfyUI's own way, for everything else."""
+        """Our conditions of a window; None: ComfyUI's own way, for everything else.
+
+        Raises ValueError where an older ComfyUI would cut the packed numbers of picture and sound as if they were one.
+        """
         if cond_key != CONDITIONS:
             return None
+        windows = getattr(window, "modality_windows", None)
+        if len(cond_value.cond.shapes) > 1 and not windows:
+            raise ValueError(
+                "context windows: expected a ComfyUI that cuts sound beside the picture, found an older one; use "
+                "Sample Long Clip (LTX), or a latent of the picture alone"
+            )
         anchor = getattr(window, "causal_anchor_index", None)
         frames = [*([anchor] if anchor is not None and anchor >= 0 else []), *window.index_list]
-        sound = window.modality_windows[1].index_list if window.modality_windows else None
+        sound = windows[1].index_list if windows else None
         return comfy.conds.CONDConstant(cond_value.cond.window(frames, sound))
 
     def scale_latent_inpaint(self, *, latent_image: Tensor, **others: Any) -> Tensor:

@@ -5,9 +5,10 @@ They are loaded whole: their layers are torch's own, which ComfyUI cannot page, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from typing import Any, TypeVar
 
 import comfy.model_management
@@ -95,6 +96,7 @@ class NativeVAE(comfy.sd.VAE):  # type: ignore[misc]  # ComfyUI is absent when t
 
     def __init__(self, build: Callable[[], nn.Module], dtype: torch.dtype) -> None:
         manager = comfy.model_management
+        self.__dict__.update({key: value for key, value in _defaults().items() if not hasattr(type(self), key)})
         self._build, self.vae_dtype = build, dtype
         self.own: VideoPart | AudioPart | None = None
         self.device, self.output_device = manager.vae_device(), manager.intermediate_device()
@@ -231,6 +233,21 @@ class Patched(Lazy[Stage]):
         manager.load_models_gpu([self._patcher], memory_required=memory, force_full_load=True)
         network_there: Stage = self._patcher.model
         return network_there
+
+
+@cache
+def _defaults() -> Mapping[str, Any]:
+    """What this ComfyUI's own methods read of a VAE: newer ones read more. An object without weights has it all."""
+
+    def quiet(record: logging.LogRecord) -> bool:
+        return "No VAE weights" not in record.getMessage()
+
+    logger = logging.getLogger()
+    logger.addFilter(quiet)
+    try:
+        return dict(vars(comfy.sd.VAE(sd={})))
+    finally:
+        logger.removeFilter(quiet)
 
 
 def _loaded(lazy: Lazy[Network]) -> Network:

@@ -19,7 +19,7 @@ from .validate import Prompt, title_of
 
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 SEEDS = ("seed", "noise_seed")
-COLUMN, MARGIN, WIDTH, HEADER, SLOT_HEIGHT, GAP = 400, 60, 320, 60, 26, 60  # pixels
+COLUMN, MARGIN, WIDTH, HEADER, SLOT_HEIGHT, GAP, PICTURE = 400, 60, 320, 60, 26, 60, 220  # pixels
 NAMESPACE = uuid.UUID("6d2f6a3e-6a0e-4b53-9f0e-0f6f3a1c2b11")  # of ids that are made from names
 PACK, CORE = "openltx", "comfy-core"  # ids in the node registry
 OWN_PREFIX = "OpenLTX"  # of our node ids
@@ -39,10 +39,13 @@ class _Wire:
         return [self.number, int(self.source.node_id), self.source.index, int(self.target), self.slot, self.io_type]
 
 
-def ui_workflow(prompt: Prompt, registry: Registry, *, name: str) -> dict[str, Any]:
+def ui_workflow(
+    prompt: Prompt, registry: Registry, *, name: str, models: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
     """`prompt` in UI format 0.4. All its nodes must be of the registry, and their ids whole numbers.
 
-    name: what the workflow's own id is made from.
+    name: what the workflow's own id is made from; models: {"name", "url", "directory"} of files that can be fetched, by
+    their names.
     """
     slots = {node_id: _slots(entry, registry) for node_id, entry in prompt.items()}
     wires = _wires(prompt, slots, registry)
@@ -53,7 +56,7 @@ def ui_workflow(prompt: Prompt, registry: Registry, *, name: str) -> dict[str, A
         "last_node_id": max(int(node_id) for node_id in prompt),
         "last_link_id": len(wires),
         "nodes": [
-            _node(node_id, entry, order, registry, slots[node_id], wires, places[node_id])
+            _with_models(_node(node_id, entry, order, registry, slots[node_id], wires, places[node_id]), models or {})
             for order, (node_id, entry) in enumerate(prompt.items())
         ],
         "links": [wire.row() for wire in wires],
@@ -126,6 +129,12 @@ def _node(
     return node if title is None else {**node, "title": title}
 
 
+def _with_models(node: dict[str, Any], models: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Says of each file that the node names where to get it: the interface offers to."""
+    named = [dict(models[value]) for value in node["widgets_values"] if isinstance(value, str) and value in models]
+    return {**node, "properties": {**node["properties"], "models": named}} if named else node
+
+
 def _input(slot: Slot, link: int | None) -> dict[str, Any]:
     socket: dict[str, Any] = {"name": slot.name, "type": slot.given.io_type, "link": link}
     if _is_widget(slot.given):
@@ -160,7 +169,8 @@ def _default(given: io.BaseInput) -> Any:
 
 def _height(entry: Mapping[str, Any], slots: list[Slot], outputs: int) -> int:
     widgets = sum(_is_widget(slot.given) for slot in slots)
-    return HEADER + SLOT_HEIGHT * (max(len(_sockets(entry, slots)), outputs) + widgets)
+    shows = any(getattr(slot.given, "upload", None) for slot in slots)  # what was chosen, below the widgets
+    return HEADER + SLOT_HEIGHT * (max(len(_sockets(entry, slots)), outputs) + widgets) + PICTURE * shows
 
 
 def _places(prompt: Prompt, slots: Mapping[str, list[Slot]], registry: Registry) -> dict[str, tuple[int, int]]:
