@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, download, headless, inspect, queue, reproduce, sign, train, verify
+from .commands import doctor, download, headless, inspect, plan, queue, reproduce, sign, train, verify
 from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ MODULES: dict[str, Any] = {
     "inspect": inspect,
     "doctor": doctor,
     "download": download,
+    "plan": plan,
     "train": train,
     "reproduce": reproduce,
     "sign": sign,
