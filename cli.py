@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, download, headless, inspect, queue, reproduce, sign, train, verify
+from .commands import doctor, download, headless, inspect, plan, queue, reproduce, sign, train, verify
 from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ MODULES: dict[str, Any] = {
     "inspect": inspect,
     "doctor": doctor,
     "download": download,
+    "plan": plan,
     "train": train,
     "reproduce": reproduce,
     "sign": sign,
@@ -316,7 +317,9 @@ def _conformance(arguments: argparse.Namespace) -> int:
 
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
-    command.add_argument("name", choices=("demo", "networks", "growth", "media", "embedded", "load"))
+    command.add_argument(
+        "name", choices=("demo", "networks", "growth", "media", "embedded", "load", "plan", "generate")
+    )
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")
     command.set_defaults(run=_bench)

@@ -5,7 +5,10 @@ pyproject has no way to say "every folder with Python below these, under another
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("commands", "conformance", "media", "model_loaders", "networks", "nodes", "remote", "samplers", "training")
+FOLDERS = (
+    *("commands", "conformance", "media", "model_loaders", "networks", "nodes", "plan", "remote", "samplers"),
+    "training",
+)
 PARTS = [f"{name}*" for name in FOLDERS]
 
 setup(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -33,23 +33,32 @@ class Adapter:
     strength: float
 
 
-def apply_loras(network: nn.Module, uses: Sequence[LoraUse]) -> None:
-    """Change a network that no LoRA has changed yet.
+def apply_loras(
+    network: nn.Module, uses: Sequence[LoraUse], *, later: Callable[[str], bool] = lambda layer: False
+) -> dict[str, list[Adapter]]:
+    """Change a network that no LoRA has changed yet; returns what is left to do.
+
+    later: plain layers, by name, that the caller changes himself when he uses them; stored ones are never left.
 
     Plain weights are computed anew: all updates in float32, one rounding at the end, in memory of their own (the file
     stays as it is). Stored ones keep their form: at the size of an update nothing of it would survive in 4 or 8 bits.
     Raises ValueError, one line with the layer's name, for updates that do not fit.
     """
     modules = dict(network.named_modules())
+    left: dict[str, list[Adapter]] = {}
     for layer, adapters in adapters_by_layer(uses).items():
         module = modules.get(layer)
         if isinstance(module, StoredLinear) and module.recipe is not None:
             _adapt_stored(module, layer, adapters)
+        elif later(layer):
+            left[layer] = adapters
+            continue
         else:
             owner, name = (module, "weight") if module is not None else _owner(modules, layer)
             _merge(owner, name, layer, [a for a in adapters if changes_weight(a.parts)])
         if module is not None:
             _merge_bias(module, layer, [a for a in adapters if changes_bias(a.parts)])
+    return left
 
 
 def adapters_by_layer(uses: Sequence[LoraUse]) -> dict[str, list[Adapter]]:
@@ -101,17 +110,23 @@ def _owner(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, str]
 
 
 def _merge(owner: nn.Module, name: str, layer: str, adapters: Sequence[Adapter]) -> None:
-    parameter = getattr(owner, name)
-    weight = parameter.detach().float()
+    if adapters:
+        merged = merged_weight(getattr(owner, name).detach(), layer, adapters)
+        setattr(owner, name, nn.Parameter(merged, requires_grad=False))
+
+
+def merged_weight(stored: Tensor, layer: str, adapters: Sequence[Adapter]) -> Tensor:
+    """A plain weight with its updates, computed in float32 where the weight lies, rounded once to its dtype."""
+    weight = stored.float()
     for adapter in adapters:
-        weight = adapted_weight(weight, adapter.parts, adapter.strength, layer=layer)
-    if weight.shape != parameter.shape:
+        here = {name: part.to(weight.device) for name, part in adapter.parts.items()}
+        weight = adapted_weight(weight, here, adapter.strength, layer=layer)
+    if weight.shape != stored.shape:
         raise ValueError(
-            f"{layer}: expected an update that keeps the shape {tuple(parameter.shape)}, found one that makes it "
+            f"{layer}: expected an update that keeps the shape {tuple(stored.shape)}, found one that makes it "
             f"{tuple(weight.shape)}; this LoRA needs a model of another shape"
         )
-    if adapters:
-        setattr(owner, name, nn.Parameter(weight.to(parameter.dtype), requires_grad=False))
+    return weight.to(stored.dtype)
 
 
 def _merge_bias(module: nn.Module, layer: str, adapters: Sequence[Adapter]) -> None:
@@ -120,7 +135,13 @@ def _merge_bias(module: nn.Module, layer: str, adapters: Sequence[Adapter]) -> N
     found = getattr(module, "bias", None)
     if not isinstance(found, Tensor):
         raise ValueError(f"{layer}: expected no update of a bias, found one; the LoRA was made for another model")
-    bias = found.detach().float()
+    module.bias = nn.Parameter(merged_bias(found.detach(), layer, adapters), requires_grad=False)
+
+
+def merged_bias(stored: Tensor, layer: str, adapters: Sequence[Adapter]) -> Tensor:
+    """As `merged_weight`, for a bias."""
+    bias = stored.float()
     for adapter in adapters:
-        bias = adapted_bias(bias, adapter.parts, adapter.strength, layer=layer)
-    module.bias = nn.Parameter(bias.to(found.dtype), requires_grad=False)
+        here = {name: part.to(bias.device) for name, part in adapter.parts.items()}
+        bias = adapted_bias(bias, here, adapter.strength, layer=layer)
+    return bias.to(stored.dtype)

@@ -55,6 +55,16 @@ class StoredLinear(nn.Linear):
         """Low-rank updates for every call from now on."""
         self.pair = concatenated([*([] if self.pair is None else [self.pair]), *pairs])
 
+    @property
+    def stored_parts(self) -> tuple[str, ...]:
+        """Names of the parameters that keep their dtype."""
+        return self._parts
+
+    def move_pair(self, device: torch.device) -> None:
+        """The low-rank updates alone."""
+        if self.pair is not None:
+            self.pair = replace(self.pair, down=self.pair.down.to(device), up=self.pair.up.to(device))
+
     def dense_weight(self, dtype: torch.dtype) -> Tensor:
         """The weight (N, K) in `dtype`, with all changes but the low-rank pair."""
         if self.recipe is None:

@@ -6,9 +6,10 @@ from .config import RopeConfig, StreamConfig, TransformerConfig
 from .inputs import Stream
 from .model import Transformer
 from .perturbations import Perturbation, PerturbationType, SamplePerturbations
-from .state import Prepared
+from .state import Call, Prepared
 
 __all__ = [
+    "Call",
     "Perturbation",
     "PerturbationType",
     "Prepared",

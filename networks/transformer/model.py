@@ -3,6 +3,8 @@
 # B batch, T tokens, C latent features a token, S text tokens, D stream width, U distinct timesteps
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
@@ -18,7 +20,7 @@ from .masks import context_bias, strength_bias
 from .modulation import AdaLayerNormSingle, Modulation, distinct_timesteps
 from .perturbations import KeepTable, SamplePerturbations, check_perturbations
 from .rope import rope_table
-from .state import OtherText, Prepared, PreparedStream, Step, StreamStep
+from .state import Call, OtherText, Prepared, PreparedStream, Step, StreamStep
 
 CPU_CHUNK, DEVICE_CHUNK = 1024, 4096  # tokens of a feed-forward at once
 
@@ -31,6 +33,8 @@ CROSS_EMBEDDERS: dict[Modality, tuple[str, str]] = {
 
 class Transformer(nn.Module):
     """Noisy tokens of video, audio or both -> velocities; parameters carry the published names."""
+
+    shares_blocks = False  # whether several calls should go through each block together, because blocks come and go
 
     def __init__(self, config: TransformerConfig, *, operations: Operations = torch_operations) -> None:
         super().__init__()
@@ -151,20 +155,40 @@ class Transformer(nn.Module):
         to save memory; None: 1024 on a CPU, 4096 elsewhere, all while gradients are recorded; 0: all.
         Raises ValueError, naming the argument, for wrong shapes, dtypes, missing streams.
         """
-        check_streams(self.config, video, audio)
-        batch = given_streams(video, audio)[0][1].latent.shape[0]
-        check_perturbations(perturbations, batch=batch, num_layers=self.config.num_layers)
+        call = Call(video=video, audio=audio, prepared=prepared, perturbations=perturbations)
+        return self.forward_each([call], feed_forward_chunk=feed_forward_chunk)[0]
+
+    def forward_each(
+        self, calls: Sequence[Call], *, feed_forward_chunk: int | None = None
+    ) -> list[tuple[Tensor | None, Tensor | None]]:
+        """As `forward` for each call, but block by block: where blocks come and go, each comes once for all calls."""
         if feed_forward_chunk is not None and feed_forward_chunk < 0:
             raise ValueError(f"feed_forward_chunk: expected 0 (all tokens) or more, found {feed_forward_chunk}")
-        step = self._step(video, audio, prepared or self.prepare(video, audio), perturbations, feed_forward_chunk)
-        video_tokens = self._stem("video", video, step.video)
-        audio_tokens = self._stem("audio", audio, step.audio)
+        steps = [self._checked_step(call, feed_forward_chunk) for call in calls]
+        tokens = [
+            (self._stem("video", call.video, step.video), self._stem("audio", call.audio, step.audio))
+            for call, step in zip(calls, steps, strict=True)
+        ]
         for block in self.transformer_blocks:
-            video_tokens, audio_tokens = self._through(cast(Block, block), video_tokens, audio_tokens, step)
-        return (
-            self._head("video", video, video_tokens, step.video),
-            self._head("audio", audio, audio_tokens, step.audio),
-        )
+            with self._present(cast(Block, block)):
+                for place, step in enumerate(steps):
+                    tokens[place] = self._through(cast(Block, block), *tokens[place], step)
+        return [
+            (self._head("video", call.video, video, step.video), self._head("audio", call.audio, audio, step.audio))
+            for call, (video, audio), step in zip(calls, tokens, steps, strict=True)
+        ]
+
+    def _checked_step(self, call: Call, feed_forward_chunk: int | None) -> Step:
+        video, audio = call.video, call.audio
+        check_streams(self.config, video, audio)
+        batch = given_streams(video, audio)[0][1].latent.shape[0]
+        check_perturbations(call.perturbations, batch=batch, num_layers=self.config.num_layers)
+        prepared = call.prepared or self.prepare(video, audio)
+        return self._step(video, audio, prepared, call.perturbations, feed_forward_chunk)
+
+    def _present(self, block: Block) -> AbstractContextManager[object]:
+        """Inside, the weights of a block are where it computes; for networks whose blocks come and go."""
+        return nullcontext()
 
     def _through(
         self, block: Block, video: Tensor | None, audio: Tensor | None, step: Step

@@ -11,7 +11,7 @@ from ..attention import BiasRows
 from .config import Modality
 from .inputs import MergeTexts, Stream
 from .modulation import Modulation
-from .perturbations import KeepTable
+from .perturbations import KeepTable, SamplePerturbations
 from .rope import RopeTable
 
 KeysValues = tuple[Tensor, Tensor]  # B H S w each
@@ -57,6 +57,16 @@ class Prepared:
 
     video: PreparedStream | None
     audio: PreparedStream | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """The arguments of one call of the network."""
+
+    video: Stream | None = None
+    audio: Stream | None = None
+    prepared: Prepared | None = None
+    perturbations: SamplePerturbations | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

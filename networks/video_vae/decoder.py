@@ -80,19 +80,27 @@ class VideoDecoder(nn.Module):
         return join(chunks, latent.new_empty(latent.shape[0], self.config.out_channels, *shape))
 
     def decode_stream(
-        self, latent: Tensor, *, chunk: int = DEFAULT_CHUNK, noise: DecoderNoise | None = None
+        self,
+        latent: Tensor,
+        *,
+        chunk: int = DEFAULT_CHUNK,
+        noise: DecoderNoise | None = None,
+        limit: int | None = None,
     ) -> Iterator[Tensor]:
-        """The video of `decode` as consecutive parts (B, 3, t, H, W), t >= 1; their lengths vary."""
+        """The video of `decode` as consecutive parts (B, 3, t, H, W), t >= 1; their lengths vary.
+
+        limit: elements of the largest piece of a feature map; None: what suits the device.
+        """
         refuse_chunk(chunk)
         self._check(latent)
-        return self._decode(latent, chunk, noise or DecoderNoise())
+        return self._decode(latent, chunk, noise or DecoderNoise(), limit)
 
     @torch.no_grad()
-    def _decode(self, latent: Tensor, chunk: int, noise: DecoderNoise) -> Iterator[Tensor]:
+    def _decode(self, latent: Tensor, chunk: int, noise: DecoderNoise, limit: int | None) -> Iterator[Tensor]:
         stream, z = self._prepared(latent, noise)
         stages = self._stages()
         for piece, last in cut(z, chunk, chunk):
-            for video in push(stages, piece, last, stream, piece_elements(z)):
+            for video in push(stages, piece, last, stream, limit or piece_elements(z)):
                 yield video.to(latent.dtype)
 
     def _prepared(self, latent: Tensor, noise: DecoderNoise) -> tuple[Stream, Tensor]:
