@@ -90,5 +90,5 @@ def _digest(latent: dict[str, Any]) -> str:
     for member in members:
         assert bool(torch.isfinite(member).all())
         whole.update(repr((tuple(member.shape), member.dtype)).encode())
-        whole.update(member.contiguous().view(torch.uint8).numpy().tobytes())
+        whole.update(member.numpy().tobytes())
     return whole.hexdigest()
