@@ -11,6 +11,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -186,8 +187,11 @@ MUTATORS: tuple[Mutation, ...] = (
 )
 
 
-def run(folder: str) -> dict[str, int]:
-    """All mutations, in this process. Raises what is no clean line, naming the mutation."""
+def run(folder: str) -> dict[str, float]:
+    """All mutations, in this process. Raises what is no clean line, naming the mutation.
+
+    Tells the slowest file, too, and what all of them added to memory.
+    """
     import resource
     import signal
     import warnings
@@ -239,12 +243,14 @@ def run(folder: str) -> dict[str, int]:
     limit = pages * resource.getpagesize() + EXTRA_ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a file took too long"))
-    counts = {"refused": 0, "opened": 0}
+    counts, slowest = {"refused": 0, "opened": 0}, 0.0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for original, load in ((quantised(), quantised_file), (lora(), lora_file)):
         for seed in range(MUTATIONS):
             rng, mutate = random.Random(seed), MUTATORS[seed % len(MUTATORS)]
             path.write_bytes(packed(mutate(rng, original)))
             signal.setitimer(signal.ITIMER_REAL, SECONDS_EACH)
+            start = time.perf_counter()
             refusal = ""
             try:
                 load(path)
@@ -254,13 +260,15 @@ def run(folder: str) -> dict[str, int]:
                 raise AssertionError(f"{load.__name__}, seed {seed}: {mutate.__name__}: {error!r}") from error
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                slowest = max(slowest, time.perf_counter() - start)
             where = f"{load.__name__}, seed {seed}, {mutate.__name__}"
             lines = refusal.splitlines()
             assert len(lines) <= LINES, f"{where}: too many lines: {refusal}"
             assert len(refusal) < LONGEST, f"{where}: too long: {refusal[:200]}"
             assert refusal or mutate is not _odd_scale, f"{where}: a scale that is no number was taken"
             counts["refused" if refusal else "opened"] += 1
-    return counts
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return {**counts, "slowest_seconds": slowest, "peak_bytes": peak}
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="NOT TESTED: fuzzing needs Linux for its limits")
