@@ -31,7 +31,7 @@ DIFFUSERS_VOCODER: Rules = (
 
 
 def renamed(state: State, rules: Rules) -> dict[str, Tensor]:
-    return {_apply(name, rules): tensor for name, tensor in state.items()}
+    return {rename(name, rules): tensor for name, tensor in state.items()}
 
 
 def diffusers_video_vae(state: State) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def _stage_name(name: str, last: int) -> str:
     return f"{half}_blocks.{place // 2 - (0 if encoder else 1)}.resnets.{rest}"
 
 
-def _apply(name: str, rules: Rules) -> str:
+def rename(name: str, rules: Rules) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)
     return name

@@ -2,6 +2,9 @@
 
 Every reader gets a process of its own and ends with all weights in memory: mapped ones are touched page by page. Extra
 memory is what a reader holds beyond the file's own pages, which the system may drop at any time (Linux only).
+
+diffusers reads the same weights under its own names, from a second file of the same size, in the interpreter that
+`--diffusers` names; where it is not installed, the table says that it was left out.
 """
 
 from __future__ import annotations
@@ -23,8 +26,13 @@ from pathlib import Path
 BLOCK = 8 * 2**20
 PAGE = 4096
 PREFIX = "model.diffusion_model."
-READERS = ("raw", "openltx", "load_file")
+DIFFUSERS = "diffusers"
+READERS = ("raw", "openltx", "load_file", DIFFUSERS)
 GOAL_RATE, GOAL_MEMORY = 0.9, 1.2
+SHARED_SETTINGS = (
+    *("num_attention_heads", "attention_head_dim", "cross_attention_dim", "num_layers"),
+    *("audio_attention_head_dim", "audio_cross_attention_dim", "caption_channels"),
+)
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -62,12 +70,35 @@ def full_structure(gigabytes: float) -> tuple[Shapes, dict[str, object]]:
 
 
 def write_file(path: Path, shapes: Shapes, config: dict[str, object]) -> None:
-    """bfloat16, written in pieces: the file may be larger than memory. The values are small and mean nothing."""
+    """Under the published names. The values are small and mean nothing."""
     metadata = {"config": json.dumps({"transformer": config}), "model_version": "2.3"}
+    _write(path, {PREFIX + name: shape for name, shape in shapes.items()}, metadata)
+
+
+def write_diffusers(folder: Path, shapes: Shapes, config: dict[str, object]) -> None:
+    """The same as a model folder of diffusers, which `from_pretrained` takes."""
+    from openltx.benchmarks.layouts import DIFFUSERS_TRANSFORMER, rename
+
+    folder.mkdir()
+    settings = {
+        "_class_name": "LTX2VideoTransformer3DModel",
+        "rope_type": "split",
+        "audio_num_attention_heads": config["num_attention_heads"],
+        **{name: config[name] for name in SHARED_SETTINGS},
+        **dict.fromkeys(("gated_attn", "audio_gated_attn", "cross_attn_mod", "audio_cross_attn_mod"), True),
+        "use_prompt_embeddings": False,
+    }
+    (folder / "config.json").write_text(json.dumps(settings))
+    names = {rename(name, DIFFUSERS_TRANSFORMER): shape for name, shape in shapes.items()}
+    _write(folder / "diffusion_pytorch_model.safetensors", names, {"format": "pt"})
+
+
+def _write(path: Path, shapes: Shapes, metadata: dict[str, str]) -> None:
+    """bfloat16, written in pieces: the file may be larger than memory."""
     offset, header = 0, dict[str, object](__metadata__=metadata)
     for name, shape in shapes.items():
         size = 2 * prod(shape)
-        header[PREFIX + name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size
     text = json.dumps(header).encode()
     text = text.ljust(-(-len(text) // 8) * 8)  # as the format's own writer does
@@ -106,6 +137,15 @@ def read_load_file(path: Path) -> None:
     touch(load_file(path).values())
 
 
+def read_diffusers(path: Path) -> None:
+    """path: of the weights file in its folder."""
+    import torch
+    from diffusers import LTX2VideoTransformer3DModel
+
+    model = LTX2VideoTransformer3DModel.from_pretrained(path.parent, torch_dtype=torch.bfloat16)
+    touch(model.state_dict().values())
+
+
 def touch(tensors: Iterable[object]) -> None:
     """Read a byte of every page."""
     import torch
@@ -115,14 +155,22 @@ def touch(tensors: Iterable[object]) -> None:
         tensor.detach().reshape(-1).view(torch.uint8)[::PAGE].max()
 
 
-READ: dict[str, Callable[[Path], None]] = {"raw": read_raw, "openltx": read_openltx, "load_file": read_load_file}
+READ: dict[str, Callable[[Path], None]] = {
+    "raw": read_raw,
+    "openltx": read_openltx,
+    "load_file": read_load_file,
+    DIFFUSERS: read_diffusers,
+}
 
 
 def measure(reader: str, path: Path) -> dict[str, float | int | None]:
     """In the process of a reader: its imports come first and do not count."""
     import safetensors.torch  # noqa: F401
 
-    import openltx.model_loaders.transformer  # noqa: F401
+    if reader == DIFFUSERS:
+        from diffusers import LTX2VideoTransformer3DModel  # noqa: F401
+    else:
+        import openltx.model_loaders.transformer  # noqa: F401
 
     watch = Watch()
     start = time.perf_counter()
@@ -161,16 +209,16 @@ def anonymous_bytes() -> int | None:
     return int(row.split()[1]) * 1024
 
 
-def readings(path: Path, runs: int) -> list[Reading]:
-    """Cold and warm, the readers in turn; of several runs the fastest."""
-    size, found = path.stat().st_size, []
+def readings(files: dict[str, Path], runs: int, interpreters: dict[str, str]) -> list[Reading]:
+    """Cold and warm, the readers in turn; of several runs the fastest. files, interpreters: by reader."""
+    found = []
     for cache in ("cold", "warm"):
-        for reader in READERS:
-            answers = []
+        for reader, path in files.items():
+            answers, size = [], path.stat().st_size
             for _ in range(runs):
                 if cache == "cold":
                     drop_cache(path)
-                command = [sys.executable, __file__, "--reader", reader, "--file", str(path)]
+                command = [interpreters.get(reader, sys.executable), __file__, "--reader", reader, "--file", str(path)]
                 answers.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
             best = min(answer["seconds"] for answer in answers)
             extra = [answer["extra"] for answer in answers]
@@ -179,7 +227,18 @@ def readings(path: Path, runs: int) -> list[Reading]:
     return found
 
 
-def as_text(rows: list[Reading], size: int, largest: int) -> str:
+def missing_diffusers(python: str) -> str | None:
+    """Why diffusers cannot be measured in this interpreter; None where it can."""
+    command = [python, "-c", "from diffusers import LTX2VideoTransformer3DModel"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError as error:
+        return f"{python}: {error.strerror}"
+    lines = done.stderr.strip().splitlines()
+    return f"{python}: {lines[-1] if lines else 'failed'}" if done.returncode else None
+
+
+def as_text(rows: list[Reading], size: int, largest: int, left_out: str | None = None) -> str:
     raw = {row.cache: row.rate for row in rows if row.reader == "raw"}
     lines = [f"file {size / 1e9:.2f} GB, largest tensor {largest / 1e6:.1f} MB"]
     for row in rows:
@@ -188,6 +247,8 @@ def as_text(rows: list[Reading], size: int, largest: int) -> str:
             f"{row.cache:<5} {row.reader:<10} {row.seconds:7.2f} s {row.rate / 1e9:7.2f} GB/s "
             f"{row.rate / raw[row.cache]:5.2f} of raw   extra memory {extra}"
         )
+    if left_out is not None:
+        lines.append(f"NOT MEASURED: diffusers ({left_out}); name an interpreter that has it: --diffusers PYTHON")
     return "\n".join([*lines, f"goals: {GOAL_RATE} of raw, {GOAL_MEMORY} x largest"])
 
 
@@ -196,6 +257,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=3.0, help="at most; default: %(default)s")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; default: the temporary folder")
     parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--diffusers", default=sys.executable, metavar="PYTHON", help="an interpreter that has it")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--reader", choices=READERS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
@@ -210,12 +272,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         path = Path(folder) / "ltx.safetensors"
         write_file(path, shapes, config)
-        rows = readings(path, arguments.runs)
+        files = {reader: path for reader in READERS if reader != DIFFUSERS}
+        left_out = missing_diffusers(arguments.diffusers)
+        if left_out is None:
+            write_diffusers(Path(folder) / DIFFUSERS, shapes, config)
+            files[DIFFUSERS] = Path(folder) / DIFFUSERS / "diffusion_pytorch_model.safetensors"
+        rows = readings(files, arguments.runs, {DIFFUSERS: arguments.diffusers})
         size = path.stat().st_size
     if arguments.json:
-        print(json.dumps({"bytes": size, "largest": largest, "rows": [asdict(row) for row in rows]}))
+        told = {"bytes": size, "largest": largest, "left_out": left_out, "rows": [asdict(row) for row in rows]}
+        print(json.dumps(told))
     else:
-        print(as_text(rows, size, largest))
+        print(as_text(rows, size, largest, left_out))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def _stored(weights: Weights, name: str, shape: tuple[int, ...]) -> tuple[dict[s
     if layer is not None:
         loaded = file.load(list(layer.tensors.values()))
         tensors = {part: loaded[stored] for part, stored in layer.tensors.items()}
+        _refuse_misfits(weights, layer, tensors)
         _refuse_odd_scales(weights, layer, tensors)
         return real_input_scale(tensors), Recipe(name=layer.format, dequantise=partial(_formatted, layer), layer=layer)
     kind = file.entries[key].dtype
@@ -115,6 +116,14 @@ def _blocks(kind: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor], dt
 
 def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
     return tensors[WEIGHT].to(dtype)
+
+
+def _refuse_misfits(weights: Weights, layer: QuantisedLayer, tensors: Mapping[str, Tensor]) -> None:
+    """Now, not in the first step of a run: parts whose shapes do not fit each other. Nothing is read or computed."""
+    try:
+        dequantise({part: tensor.to("meta") for part, tensor in tensors.items()}, layer)
+    except ValueError as error:
+        raise CheckpointError(f"{weights.file.path}: {error}; download the file again") from error
 
 
 def _refuse_odd_scales(weights: Weights, layer: QuantisedLayer, tensors: Mapping[str, Tensor]) -> None:

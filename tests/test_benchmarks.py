@@ -18,6 +18,7 @@ from openltx.benchmarks.measure import peak_bytes, relative_rms
 from openltx.benchmarks.networks import Bench, Row, as_json, as_text, judge
 from openltx.benchmarks.peers import Unsupported, loaded, ours
 from openltx.benchmarks.processes import OURS
+from openltx.model_loaders.checkpoint import open_checkpoint
 
 
 def test_peak_counts_what_lives_at_a_time_and_not_the_inputs() -> None:
@@ -68,6 +69,20 @@ def test_loading_is_measured_on_a_file_of_full_structure(tmp_path: Path, monkeyp
     assert "openltx       2.00 s    1.00 GB/s  0.50 of raw   extra memory 0.0 MB (3.00 x largest)" in (
         load.as_text(rows, 2 * 10**9, 10)
     )
+
+
+def test_diffusers_gets_the_same_weights_or_is_left_out_loudly(tmp_path: Path) -> None:
+    shapes, config = load.full_structure(0.0)
+    load.write_file(tmp_path / "ltx.safetensors", shapes, config)
+    load.write_diffusers(tmp_path / "diffusers", shapes, config)
+    written = open_checkpoint(tmp_path / "diffusers" / "diffusion_pytorch_model.safetensors")
+    assert sorted(written.shapes.values()) == sorted(shapes.values())
+    assert "transformer_blocks.47.audio_attn1.norm_k.weight" in written.shapes
+    reason = load.missing_diffusers(str(tmp_path / "no-python"))
+    assert reason is not None
+    assert "No such file" in reason
+    told = load.as_text([load.Reading(reader="raw", cache="cold", seconds=1.0, rate=1e9, extra=0)], 1, 1, reason)
+    assert f"NOT MEASURED: diffusers ({reason})" in told
 
 
 SPEEDS = [("raw", 2e9), ("openltx", 1e9)]

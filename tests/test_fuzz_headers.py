@@ -10,6 +10,7 @@ import random
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,8 +167,11 @@ ANY: tuple[Mutation, ...] = (_cut, _longer, _bytes, _length)
 COUNTED: tuple[Mutation, ...] = (_cut, _bytes, _word, _word, _count, _gguf_duplicate)
 
 
-def run(folder: str) -> dict[str, int]:
-    """All mutations, in this process. Raises what is no CheckpointError, naming the mutation."""
+def run(folder: str) -> dict[str, float]:
+    """All mutations, in this process. Raises what is no CheckpointError, naming the mutation.
+
+    Tells the slowest file, too, and what all of them added to memory.
+    """
     import resource
     import signal
 
@@ -180,7 +184,8 @@ def run(folder: str) -> dict[str, int]:
     limit = pages * resource.getpagesize() + EXTRA_ADDRESSES
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a header took too long"))
-    counts = {"refused": 0, "opened": 0}
+    counts, slowest = {"refused": 0, "opened": 0}, 0.0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     path = Path(folder) / "file.bin"
     for original, mutations in ((safetensors(), TABLE + ANY), (gguf(), COUNTED)):
         for seed in range(MUTATIONS):
@@ -188,6 +193,7 @@ def run(folder: str) -> dict[str, int]:
             data = mutations[seed % len(mutations)](rng, original)
             path.write_bytes(data)
             signal.setitimer(signal.ITIMER_REAL, SECONDS_EACH)
+            start = time.perf_counter()
             refusal = ""
             try:
                 opened = open_checkpoint(path)
@@ -200,10 +206,12 @@ def run(folder: str) -> dict[str, int]:
                 raise AssertionError(f"seed {seed}: {mutations[seed % len(mutations)].__name__}: {error!r}") from error
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
+                slowest = max(slowest, time.perf_counter() - start)
             assert "\n" not in refusal, f"seed {seed}: more than one line: {refusal}"
             assert len(refusal) < LONGEST, f"seed {seed}: too long: {refusal[:200]}"
             counts["refused" if refusal else "opened"] += 1
-    return counts
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    return {**counts, "slowest_seconds": slowest, "peak_bytes": peak}
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="NOT TESTED: fuzzing needs Linux for its limits")

@@ -15,6 +15,8 @@ from torch import Tensor
 from .keys import DOWN, UP
 
 Parts = Mapping[str, Tensor]
+NUMBERS = ("alpha", "reshape_weight")  # read while an update is set up
+LARGEST_SIZE = 2**20  # of an axis
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +71,46 @@ def adapted_weight(weight: Tensor, parts: Parts, strength: float, *, layer: str)
     if "dora_scale" in parts:
         return weight + strength * (_dora(weight, update, parts["dora_scale"].float()) - weight)
     return weight + strength * update
+
+
+def check_adapter(parts: Parts, weight: torch.Size | None, bias: torch.Size | None, *, layer: str) -> None:
+    """ValueError, one line with the layer's name, for an adapter whose parts fit neither each other nor the layer.
+
+    weight, bias: the shapes of what it is going to change, None where it has no such thing. Nothing is computed: the
+    arithmetic runs on the meta device once.
+    """
+    _check_numbers(parts, layer)
+    shapes = {name: part if name in NUMBERS else part.to("meta") for name, part in parts.items()}
+    try:
+        if weight is not None:
+            adapted_weight(torch.empty(weight, device="meta"), shapes, 1.0, layer=layer)
+        if bias is not None:
+            adapted_bias(torch.empty(bias, device="meta"), shapes, 1.0, layer=layer)
+    except (RuntimeError, IndexError, ZeroDivisionError) as error:
+        found = ", ".join(f"{name} {tuple(part.shape)}" for name, part in parts.items())
+        raise ValueError(
+            f"{layer}: expected parts of an adapter that fit each other, found {found}; download the LoRA again"
+        ) from error
+
+
+def _check_numbers(parts: Parts, layer: str) -> None:
+    """Parts that are read here and now: their types, finite factors, sizes that enlarge."""
+    for name, part in parts.items():
+        if not part.is_floating_point() and name != "reshape_weight":
+            raise ValueError(f"{layer}: expected {name} in floats, found {part.dtype}; download the LoRA again")
+    for name in ("alpha", "dora_scale"):
+        if name in parts and not bool(parts[name].float().isfinite().all()):
+            raise ValueError(f"{layer}: expected a finite {name}, found NaN or infinity; download the LoRA again")
+    if "alpha" in parts and parts["alpha"].numel() != 1:
+        raise ValueError(f"{layer}: expected one alpha, found {parts['alpha'].numel()}; download the LoRA again")
+    sizes = parts.get("reshape_weight")
+    if sizes is not None and (
+        sizes.ndim != 1 or sizes.is_complex() or not all(0 < size <= LARGEST_SIZE for size in sizes.tolist())
+    ):
+        raise ValueError(
+            f"{layer}: expected reshape_weight as a list of sizes, found {str(sizes.tolist())[:80]}; "
+            "download the LoRA again"
+        )
 
 
 def adapted_bias(bias: Tensor, parts: Parts, strength: float, *, layer: str) -> Tensor:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
 from ..operations import StoredLinear
-from .adapters import LowRank, adapted_bias, adapted_weight, changes_bias, changes_weight, low_rank
+from .adapters import LowRank, adapted_bias, adapted_weight, changes_bias, changes_weight, check_adapter, low_rank
 from .file import LoraFile
 from .keys import Matched
 from .strengths import LoraStrengths
@@ -48,6 +49,8 @@ def apply_loras(
     left: dict[str, list[Adapter]] = {}
     for layer, adapters in adapters_by_layer(uses).items():
         module = modules.get(layer)
+        for adapter in adapters:
+            check_adapter(adapter.parts, *_shapes(modules, layer), layer=layer)
         if isinstance(module, StoredLinear) and module.recipe is not None:
             _adapt_stored(module, layer, adapters)
         elif later(layer):
@@ -59,6 +62,19 @@ def apply_loras(
         if module is not None:
             _merge_bias(module, layer, [a for a in adapters if changes_bias(a.parts)])
     return left
+
+
+def _shapes(modules: Mapping[str, nn.Module], layer: str) -> tuple[torch.Size | None, torch.Size | None]:
+    """Of the weight and of the bias that an adapter of this layer changes."""
+    module = modules.get(layer)
+    if isinstance(module, StoredLinear):
+        weight: torch.Size | None = torch.Size((module.out_features, module.in_features))
+    else:
+        owner, name = (module, "weight") if module is not None else _owner(modules, layer)
+        found = getattr(owner, name, None)
+        weight = found.shape if isinstance(found, Tensor) else None
+    bias = getattr(module, "bias", None)
+    return weight, bias.shape if isinstance(bias, Tensor) else None
 
 
 def adapters_by_layer(uses: Sequence[LoraUse]) -> dict[str, list[Adapter]]:

@@ -37,11 +37,12 @@ def can_multiply(x: Tensor, tensors: Mapping[str, Tensor], layer: QuantisedLayer
 def scaled_product(x: Tensor, tensors: Mapping[str, Tensor], bias: Tensor | None) -> Tensor:
     """x (…, K), bfloat16 or float16, times the weight of a layer → (…, N) in the dtype of x.
 
-    The input is clamped before the cast: E4M3 has no infinity, larger values would be NaN.
+    The input is scaled in float32, so that it is rounded once, and clamped before the cast: E4M3 has no infinity,
+    larger values would be NaN.
     """
     input_scale = tensors[INPUT_SCALE].reshape(()).float()
     rows = x.reshape(-1, x.shape[-1])
-    quantised = (rows * (1 / input_scale)).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
+    quantised = (rows.float() * (1 / input_scale)).clamp(-E4M3_MAX, E4M3_MAX).to(torch.float8_e4m3fn)
     product = torch._scaled_mm(
         quantised,
         tensors[WEIGHT].t(),

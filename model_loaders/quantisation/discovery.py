@@ -18,6 +18,7 @@ DESCRIPTION = "comfy_quant"
 METADATA = "_quantization_metadata"
 LEGACY_MARKER = "scaled_fp8"
 ROTATION_GROUP = 256  # where a rotated layer does not say it
+LARGEST_GROUP = 4096  # the matrix has its square
 SPELLINGS = {
     "weight": WEIGHT,
     "weight_scale": SCALE,
@@ -60,14 +61,24 @@ def _from_metadata(file: Checkpoint) -> dict[str, Description]:
     if text is None:
         return {}
     layers = _object(text, f"{file.path}, metadata entry '{METADATA}'").get("layers", {})
-    return dict(layers)
+    if not isinstance(layers, dict) or not all(isinstance(layer, dict) for layer in layers.values()):
+        raise CheckpointError(
+            f"{file.path}, metadata entry '{METADATA}': expected a table of layers; download the file again"
+        )
+    return layers
 
 
 def _beside_layers(file: Checkpoint, layers: list[str]) -> dict[str, Description]:
     names = {layer: f"{layer}.{DESCRIPTION}" for layer in layers if f"{layer}.{DESCRIPTION}" in file.entries}
+    for name in names.values():
+        if file.entries[name].dtype not in ("U8", "I8"):
+            raise CheckpointError(
+                f"{file.path}, tensor {name}: expected the bytes of a text, found {file.entries[name].dtype}; "
+                "download the file again"
+            )
     loaded = file.load(list(names.values())) if names else {}
     return {
-        layer: _object(bytes(loaded[name].tolist()).decode("utf-8", "replace"), f"{file.path}, tensor {name}")
+        layer: _object(loaded[name].numpy().tobytes().decode("utf-8", "replace"), f"{file.path}, tensor {name}")
         for layer, name in names.items()
     }
 
@@ -83,8 +94,14 @@ def _object(text: str, origin: str) -> dict[str, Any]:
 
 
 def _described_layer(file: Checkpoint, name: str, description: Description) -> QuantisedLayer:
-    fields = {**(description.get("params") or {}), **description}
-    rotation = int(fields.get("convrot_groupsize", ROTATION_GROUP)) if fields.get("convrot") else None
+    params = description.get("params")
+    fields = {**(params if isinstance(params, dict) else {}), **description}
+    rotation = fields.get("convrot_groupsize", ROTATION_GROUP) if fields.get("convrot") else None
+    if rotation is not None and (type(rotation) is not int or not 0 < rotation <= LARGEST_GROUP):
+        raise CheckpointError(
+            f"{file.path}: {name}: expected a rotation in groups of 4, 16, 64, 256 …, found {str(rotation)[:40]}; "
+            "download the file again"
+        )
     return _layer(
         file,
         name,

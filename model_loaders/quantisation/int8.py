@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from einops import rearrange
@@ -45,10 +46,17 @@ def rotate_groups(x: Tensor, size: int, *, name: str) -> Tensor:
 
 def hadamard(size: int, *, name: str) -> Tensor:
     """The symmetric orthogonal matrix (size, size), float32: Kronecker powers of HADAMARD_4 over sqrt(size)."""
+    matrix = _hadamard(size)
+    if len(matrix) != size or size == 1:
+        raise ValueError(f"{name}: expected a rotation in groups of 4, 16, 64, 256 …, found {size}")
+    return matrix
+
+
+@lru_cache(maxsize=8)
+def _hadamard(size: int) -> Tensor:
+    """The first one that is not smaller."""
     base = torch.tensor(HADAMARD_4, dtype=torch.float32)
     matrix = torch.ones(1, 1)
     while len(matrix) < size:
         matrix = torch.kron(matrix, base)
-    if len(matrix) != size or size == 1:
-        raise ValueError(f"{name}: expected a rotation in groups of 4, 16, 64, 256 …, found {size}")
-    return matrix / math.sqrt(size)
+    return matrix / math.sqrt(len(matrix))

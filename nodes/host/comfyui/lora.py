@@ -8,7 +8,7 @@ from typing import Any
 import comfy.weight_adapter
 from torch import Tensor
 
-from ....model_loaders.lora.adapters import adapted_bias, adapted_weight, changes_bias, changes_weight
+from ....model_loaders.lora.adapters import adapted_bias, adapted_weight, changes_bias, changes_weight, check_adapter
 from ....model_loaders.lora.network import LoraUse, adapters_by_layer
 
 PREFIX = "diffusion_model."
@@ -34,13 +34,14 @@ class LoraPatch(comfy.weight_adapter.WeightAdapterBase):  # type: ignore[misc]  
 
 def add_loras(patcher: Any, uses: Sequence[LoraUse]) -> None:
     """Adds LoRAs to a clone of a MODEL with plain weights, in their order."""
-    known = set(patcher.model_state_dict())
+    known = {name: tensor.shape for name, tensor in patcher.model_state_dict().items()}
     for layer, adapters in adapters_by_layer(uses).items():
         weight = f"{PREFIX}{layer}.weight"
         for adapter in adapters:
+            key = weight if weight in known else PREFIX + layer  # a parameter of its own, such as a table
+            check_adapter(adapter.parts, known.get(key), known.get(f"{PREFIX}{layer}.bias"), layer=layer)
             patch = LoraPatch(layer, tuple(adapter.parts.items()))
             if changes_weight(adapter.parts):
-                key = weight if weight in known else PREFIX + layer  # a parameter of its own, such as a table
                 _add(patcher, key, patch, adapter.strength)
             if changes_bias(adapter.parts):
                 _add(patcher, f"{PREFIX}{layer}.bias", patch, adapter.strength)
