@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,7 @@ from openltx.plan.rehearsal import Need
 CPU = torch.device("cpu")
 BAR = 0.10
 Run = Callable[[], list[Tensor]]
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +148,10 @@ def _text(rng: random.Random) -> tuple[str, Need, Run]:
         length=rng.choice([128, 256, 1024]),
     )
     prompt = rng.randint(4, config.length)
-    model = _filled(lambda: (Gemma3 if base is published.GEMMA_3 else Gemma4)(decoder), dtype)
-    family = SeparateProjection if later else SharedProjection
-    projection = _filled(lambda: family(config.projection), dtype)
+    model = _filled(lambda: Gemma3(decoder) if base is published.GEMMA_3 else Gemma4(decoder), dtype)
+    projection = _filled(
+        lambda: SeparateProjection(config.projection) if later else SharedProjection(config.projection), dtype
+    )
     video, audio = (_filled(partial(Connector, connector), dtype) for _ in range(2))
     ids = torch.randint(300, (1, prompt))
 
@@ -218,7 +221,7 @@ PHASES: dict[str, Callable[[random.Random], tuple[str, Need, Run]]] = {
 }
 
 
-def _filled(build: Callable[[], nn.Module], dtype: torch.dtype) -> nn.Module:
+def _filled(build: Callable[[], Network], dtype: torch.dtype) -> Network:
     with torch.device("meta"):
         network = build()
     network = network.to(dtype).to_empty(device="cpu").eval().requires_grad_(False)

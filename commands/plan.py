@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         if phase not in PHASES or name != "way" or not value.isdigit():
             raise ValueError(f"--set {target}={value}: expected PHASE.way=N with a phase of {', '.join(PHASES)}")
         given[phase] = int(value)
-    plan = make_plan(model, job, machine, given)  # type: ignore[arg-type]
+    plan = make_plan(model, job, machine, given)
     print(json.dumps(plan.as_json(), default=str) if arguments.json else "\n".join(plan.lines()))
     return 0
 

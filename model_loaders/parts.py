@@ -28,6 +28,7 @@ from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
 from .own_shift import OwnShift, own_shift
+from .placement import Placement
 from .text_conditioning import ConditioningCache
 from .text_encoder import TextEncoder, check_text, load_connectors, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
@@ -55,6 +56,12 @@ class Lazy(Generic[Loaded]):
         self._load = load
         self._loaded: Loaded | None = None
         self._others: dict[torch.dtype, Lazy[Loaded]] = {}
+
+    paged = False  # whether a host decides which weights are on the device
+
+    def drop(self) -> None:
+        """Forget what was read: the next use reads it anew."""
+        self._loaded = None
 
     @property
     def source(self) -> Callable[[], Loaded]:
@@ -112,6 +119,7 @@ class DiffusionModel(Part):
     weight_format: str = ""
     loras: tuple[LoraUse, ...] = ()
     clean: Callable[[], Transformer] | None = field(default=None, repr=False)
+    placement: Placement | None = None  # that the user has chosen
 
     @property
     def video_channels(self) -> int:

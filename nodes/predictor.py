@@ -3,7 +3,7 @@
 # b samples, p passes, t tokens, c features, s text tokens
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import overload
 
@@ -11,7 +11,16 @@ import torch
 from einops import rearrange, repeat
 from torch import Tensor
 
-from ..networks.transformer import Perturbation, PerturbationType, Prepared, Stream, Transformer, TransformerConfig
+from ..model_loaders.placement import Placement
+from ..networks.transformer import (
+    Call,
+    Perturbation,
+    PerturbationType,
+    Prepared,
+    Stream,
+    Transformer,
+    TransformerConfig,
+)
 from ..networks.transformer.state import PreparedStream
 from ..samplers.denoiser import Predict
 from ..samplers.guidance import Nag, Pass
@@ -44,19 +53,31 @@ def predictor(
     states: Streams[StreamState],
     *,
     at_once: int | None = None,
+    chunk: int | None = None,
 ) -> Predict:
     """The velocity predictions of `transformer` for passes.
 
     states: positions, attention strengths and keyframe marks are read, latents and masks are not.
     at_once: passes that run as one batch, in their order, the whole batch repeated for each; 1: one after the other;
-    None: as many as the device has memory for. The results agree to rounding. What stays the same from step to step
-    (rotary tables, attention biases, projected text, in generation 2 its keys and values) is computed once and kept.
+    None: as many as the device has memory for. chunk: tokens of a feed-forward at once. The results agree to rounding.
+    What stays the same from step to step (rotary tables, attention biases, projected text, in generation 2 its keys
+    and values) is computed once and kept.
     """
     if at_once is None:
         at_once = affordable_passes(transformer, states)
     if at_once < 1:
         raise ValueError(f"at_once: expected at least 1 pass, found {at_once}")
-    return _Predictor(transformer, texts, states, at_once)
+    return _Predictor(transformer, texts, states, at_once, chunk)
+
+
+def placed_predictor(texts: Texts, states: Streams[StreamState]) -> Callable[[Transformer, Placement], Predict]:
+    """A network and its placement → its predictions."""
+
+    def made(transformer: Transformer, placement: Placement) -> Predict:
+        at_once, chunk = placement.passes_at_once, placement.feed_forward_chunk
+        return predictor(transformer, texts, states, at_once=at_once, chunk=chunk)
+
+    return made
 
 
 def affordable_passes(transformer: Transformer, states: Streams[StreamState]) -> int:
@@ -113,11 +134,13 @@ def kept_text_bytes(transformer: Transformer, texts: Texts, states: Streams[Stre
 
 
 class _Predictor:
-    def __init__(self, transformer: Transformer, texts: Texts, states: Streams[StreamState], at_once: int) -> None:
+    def __init__(
+        self, transformer: Transformer, texts: Texts, states: Streams[StreamState], at_once: int, chunk: int | None
+    ) -> None:
         def to_model(context: Tensor, state: StreamState | None) -> Tensor:
             return context if state is None else context.to(state.latent.device, transformer.dtype)
 
-        self._transformer, self._states, self._at_once = transformer, states, at_once
+        self._transformer, self._states, self._at_once, self._chunk = transformer, states, at_once, chunk
         self._positive = texts.positive.map(to_model, states)
         self._negative = texts.negative.map(to_model, states)
         self._nag = texts.nag.map(lambda nag: nag if nag.active else None)
@@ -132,14 +155,28 @@ class _Predictor:
         sigmas: Streams[Tensor],
         /,
     ) -> list[Streams[Tensor]]:
+        batches = [passes[start : start + self._at_once] for start in range(0, len(passes), self._at_once)]
+        if self._transformer.shares_blocks and len(batches) > 1:
+            calls = [self._call(batch, latents, timesteps, sigmas) for batch in batches]
+            made = self._transformer.forward_each(calls, feed_forward_chunk=self._chunk)
+            found = [Streams(video=video, audio=audio) for video, audio in made]
+            return [part for both, batch in zip(found, batches, strict=True) for part in _split(both, len(batch))]
         velocities = []
-        for start in range(0, len(passes), self._at_once):
-            velocities += self._batch(passes[start : start + self._at_once], latents, timesteps, sigmas)
+        for batch in batches:
+            call = self._call(batch, latents, timesteps, sigmas)
+            video, audio = self._transformer(
+                call.video,
+                call.audio,
+                prepared=call.prepared,
+                perturbations=call.perturbations,
+                feed_forward_chunk=self._chunk,
+            )
+            velocities += _split(Streams(video=video, audio=audio), len(batch))
         return velocities
 
-    def _batch(
+    def _call(
         self, passes: Sequence[Pass], latents: Streams[Tensor], timesteps: Streams[Tensor], sigmas: Streams[Tensor]
-    ) -> list[Streams[Tensor]]:
+    ) -> Call:
         enabled = passes[0].enabled
         assert all(a_pass.enabled == enabled for a_pass in passes)
         count = len(passes)
@@ -169,13 +206,12 @@ class _Predictor:
         contexts = latents.map(self._context, *self._texts(passes))
         others = self._others(passes, latents)
         streams = latents.map(stream, timesteps, sigmas, contexts, others, self._nag, self._states, enabled)
-        video, audio = self._transformer(
-            streams.video,
-            streams.audio,
+        return Call(
+            video=streams.video,
+            audio=streams.audio,
             prepared=self._prepare(passes, streams),
             perturbations=_perturbations(passes, len(latents.present()[0])),
         )
-        return _split(Streams(video=video, audio=audio), count)
 
     def _texts(self, passes: Sequence[Pass]) -> list[Streams[Tensor]]:
         """The contexts of each pass."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
-from ..networks.transformer import Transformer
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoiser
 from ..samplers.schedules import check_sigmas
@@ -26,9 +24,10 @@ from .latents import (
     members,
 )
 from .made import MADE, made_of, stage_step
+from .memory import Held
 from .noise import NoiseSource
-from .predictor import Texts, activation_bytes, predictor
-from .preview import interruptible, step_progress
+from .predictor import MAX_PASSES, Texts, placed_predictor
+from .preview import step_progress
 from .rules import StepRule
 from .start import start_of
 
@@ -49,19 +48,18 @@ def run_stage(
     start = start_of(latent, guider.positive, guider.model, compute_device())
     noised_by, denoiser = MASK_RULES[guider.mask_rule]
     states = start.states.map(lambda state, drawn: noised_by(state, drawn, sigmas[0]), start.noise(noise))
-    transformer = _transformer(guider.model, states)
     texts = stage_texts(guider, states)
+    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1)
     denoise = denoiser(
         states,
         guider.guidance,
-        tiled_predict(partial(predictor, transformer, texts), states, guider.tiles),
+        tiled_predict(lambda own: held.predict(placed_predictor(texts, own)), states, guider.tiles),
         negative=texts.negative.map(lambda _: True),
         unconditioned=rule.needs_unconditioned,
     )
 
     shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
-    blocks = interruptible(transformer.transformer_blocks)
-    with blocks, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
+    with held, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
 
         def stepped(report: StepReport) -> None:
             good(report)
@@ -72,13 +70,6 @@ def run_stage(
     step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles)
     finished[MADE] = (*made_of(latent), step)
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
-
-
-def _transformer(model: DiffusionModel, states: Streams[StreamState]) -> Transformer:
-    """The network, on the device, with room for one pass beside it."""
-    tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
-    needed = activation_bytes(model.config, model.transformer.dtype, tokens)
-    return model.transformer.on(compute_device(), memory=needed)
 
 
 def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:

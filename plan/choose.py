@@ -8,10 +8,12 @@ from typing import Any
 
 from .machine import Machine
 from .phases import Job, Phase, Way, ways
-from .sizes import ModelSizes
+from .sizes import FORMATS, ModelSizes, in_format
 
 PHASES: tuple[Phase, ...] = ("text", "denoise", "upscale", "decode", "sound")
 CHANGES = 3
+SHARES = (0.8, 0.6, 0.4, 0.25, 0.1)  # of the frames, or of the area
+WEIGHTS = {0.02: "fp8", 0.1: "nvfp4"}  # what they cost, in the same measure
 GIB = 2**30
 
 
@@ -104,27 +106,32 @@ def _memory(vram: int, ram: int, machine: Machine) -> str:
 
 
 def _changes(phase: Phase, model: ModelSizes, job: Job, machine: Machine) -> Iterator[str]:
-    """What makes the phase fit, by how much of the picture it costs."""
-    found = []
-    for change, other in _smaller(job):
-        before, after = job.grid[0] * job.grid[1] * job.grid[2], other.grid[0] * other.grid[1] * other.grid[2]
-        found.append((1 - after / before, change, other))
+    """What makes the phase fit, by how much it costs; the cheapest of each kind."""
     kinds: set[str] = set()
-    for _, change, other in sorted(found, key=lambda entry: entry[0]):
-        kind = change.split(" ")[0]
-        if kind not in kinds and next(fitting(phase, model, other, machine), None) is not None:
+    for _, kind, text, other_model, other_job in sorted(_smaller(model, job), key=lambda change: change[0]):
+        if kind not in kinds and next(fitting(phase, other_model, other_job, machine), None) is not None:
             kinds.add(kind)
-            yield change
+            yield text
 
 
-def _smaller(job: Job) -> Iterator[tuple[str, Job]]:
+def _smaller(model: ModelSizes, job: Job) -> Iterator[tuple[float, str, str, ModelSizes, Job]]:
+    """Share of the picture that it costs, kind, words, and what would be planned for."""
     frames, height, width = job.grid
-    for share in (0.8, 0.6, 0.4, 0.25):
-        count = max(1, int(frames * share))
-        yield f"frames {8 * count - 7} in place of {8 * frames - 7}", replace(job, grid=(count, height, width))
-        side = share**0.5
-        rows, columns = max(2, int(height * side)), max(2, int(width * side))
-        size = f"size {32 * columns}x{32 * rows} in place of {32 * width}x{32 * height}"
-        yield size, replace(job, grid=(frames, rows, columns))
-        both = replace(job, grid=(count, rows, columns))
-        yield f"both {32 * columns}x{32 * rows} and {8 * count - 7} frames", both
+    for cost, name in WEIGHTS.items():
+        if model.weight_format in FORMATS and FORMATS[name] < FORMATS[model.weight_format]:
+            text = f"weights in {name} in place of {model.weight_format}"
+            yield cost, "weights", text, in_format(model, name), job
+    for share in SHARES:
+        count, rows, columns = (
+            max(1, int(frames * share)),
+            *(max(2, int(side * share**0.5)) for side in (height, width)),
+        )
+        size, length = f"{32 * columns}x{32 * rows} pixels", f"{8 * count - 7} frames"
+        for kind, text, grid in (
+            ("frames", length, (count, height, width)),
+            ("size", size, (frames, rows, columns)),
+            ("both", f"{length} of {size}", (count, rows, columns)),
+        ):
+            cost = 1 - grid[0] * grid[1] * grid[2] / (frames * height * width)
+            if cost > 0:
+                yield cost, kind, text, model, replace(job, grid=grid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 import torch
@@ -53,6 +53,7 @@ class ModelSizes:
     dtype: torch.dtype
     transformer: TransformerConfig
     weights: Mapping[str, Weights] = field(hash=False)  # by phase
+    weight_format: str = ""  # a key of FORMATS, where known
     text: TextConfig | None = None
     video_decoder: VideoDecoderConfig | None = None
     audio_decoder: AudioVAEConfig | None = None
@@ -92,6 +93,7 @@ def published_sizes(name: str, weight_format: str = "bf16") -> ModelSizes:
     return ModelSizes(
         name=f"{name}, {weight_format}",
         generation=model.generation,
+        weight_format=weight_format,
         dtype=torch.bfloat16,
         transformer=model.transformer,
         weights=weights,
@@ -144,6 +146,16 @@ def transformer_sizes(file: Checkpoint, dtype: torch.dtype, *, loras: bool = Fal
         if plain and (loras or TORCH_NAMES.get(entry.dtype) != str(dtype).removeprefix("torch.")):
             copied += size
     return Weights(outside=outside, blocks=tuple(blocks[number] for number in sorted(blocks)), copied=copied)
+
+
+def in_format(model: ModelSizes, weight_format: str) -> ModelSizes:
+    """About the sizes of the same model with its blocks in another format."""
+    share = FORMATS[weight_format] / FORMATS[model.weight_format]
+    weights = {
+        phase: replace(own, blocks=tuple(int(share * block) for block in own.blocks))
+        for phase, own in model.weights.items()
+    }
+    return replace(model, weights=weights, weight_format=weight_format)
 
 
 def model_sizes(file: Checkpoint, name: str, generation: str, dtype: torch.dtype, *, loras: bool = False) -> ModelSizes:

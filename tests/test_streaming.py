@@ -17,7 +17,7 @@ from openltx.model_loaders.lora.model import with_lora
 from openltx.model_loaders.lora.strengths import LoraStrengths
 from openltx.model_loaders.parts import DiffusionModel, open_model
 from openltx.model_loaders.placement import Placement
-from openltx.model_loaders.streaming import streamed_transformer
+from openltx.model_loaders.streaming import StreamedTransformer, streamed_transformer
 from openltx.model_loaders.streaming.network import spread
 from openltx.networks.transformer import Call, Stream, Transformer
 
@@ -42,7 +42,7 @@ def call_of(model: DiffusionModel, seed: int = 0) -> Call:
             positions=torch.rand(1, len(config.max_pos), tokens, 2),
             context=torch.randn(1, 16, model.config.caption_channels or config.width),
         )
-    return Call(**streams)
+    return Call(video=streams["video"], audio=streams["audio"])
 
 
 @torch.inference_mode()
@@ -51,7 +51,7 @@ def outputs(network: Transformer, *calls: Call) -> list[Tensor]:
     return [tensor for pair in found for tensor in pair if tensor is not None]
 
 
-def streamed(model: DiffusionModel, placement: Placement, dtype: torch.dtype = torch.float32) -> Transformer:
+def streamed(model: DiffusionModel, placement: Placement, dtype: torch.dtype = torch.float32) -> StreamedTransformer:
     clean = model.clean or model.transformer.source
     return streamed_transformer(clean, model.loras, CPU, dtype, placement)
 
@@ -75,7 +75,7 @@ def test_a_block_comes_once_for_several_calls(model: DiffusionModel) -> None:
     network = streamed(model, Placement(resident_blocks=0))
     whole = model.transformer.on(CPU)
     assert equal(outputs(network, first, second), outputs(whole, first) + outputs(whole, second))
-    stream = network.stream  # type: ignore[attr-defined]
+    stream = network.stream
     sizes = sum(piece.size for block in stream.blocks for piece in block.pieces)
     first_of_next = sum(piece.size for piece in stream.blocks[0].pieces)
     assert stream.counted <= sizes + first_of_next
@@ -84,7 +84,7 @@ def test_a_block_comes_once_for_several_calls(model: DiffusionModel) -> None:
 def test_only_slots_and_resident_blocks_take_memory(model: DiffusionModel) -> None:
     network = streamed(model, Placement(resident_blocks=1))
     outputs(network, call_of(model))
-    stream = network.stream  # type: ignore[attr-defined]
+    stream = network.stream
     assert stream.device_bytes == 2 * max(block.size for block in stream.blocks)
     for block in stream.blocks:
         assert all(piece.owner._parameters[piece.name] is piece.stored for piece in block.pieces)
@@ -108,8 +108,9 @@ def test_a_lora_is_applied_on_the_way(tmp_path: Path, dtype: torch.dtype) -> Non
     plain = open_model(TINY, dtype=dtype)
     adapted, _ = with_lora(plain, lora_file(tmp_path, plain), LoraStrengths(video=0.7))
     call = call_of(plain)
-    streams = {name: cast(getattr(call, name), dtype) for name, _ in plain.config.streams()}
-    call = Call(**streams)
+    assert call.video is not None
+    assert call.audio is not None
+    call = Call(video=cast(call.video, dtype), audio=cast(call.audio, dtype))
     expected = outputs(adapted.transformer.on(CPU), call)
     assert not equal(outputs(plain.transformer.on(CPU), call), expected)
     for resident in (0, 2):
@@ -145,7 +146,7 @@ def test_stored_weights_travel_as_they_are_stored(tmp_path: Path) -> None:
     for handle in (model, adapted):
         network = streamed(handle, Placement(resident_blocks=0))
         assert equal(outputs(network, call), outputs(handle.transformer.on(CPU), call))
-        stream = network.stream  # type: ignore[attr-defined]
+        stream = network.stream
         assert any(piece.dtype is torch.float8_e4m3fn for piece in stream.blocks[0].pieces)
 
 

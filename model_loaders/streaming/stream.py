@@ -42,7 +42,7 @@ class BlockStream:
             self._slots = [
                 _Slot(torch.empty(size, dtype=torch.uint8, device=device)) for _ in range(min(slots, len(blocks)))
             ]
-        self._copies: Any = torch.cuda.Stream(device) if self._cuda else None
+        self._copies: Any = torch.cuda.Stream(device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._staged: dict[int, Tensor] = {}
         self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="openltx-blocks")
         self._coming: dict[int, tuple[_Slot, Future[Any]]] = {}

@@ -153,6 +153,8 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
 class PatchedNetwork(Lazy[Transformer]):
     """The transformer of a MODEL, with whatever LoRA and paging it has there."""
 
+    paged = True
+
     def __init__(self, patcher: Any, lazy: Lazy[Transformer]) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self.patcher = patcher
