@@ -5,7 +5,9 @@ pyproject has no way to say "every folder with Python below these, under another
 
 from setuptools import find_packages, setup
 
-FOLDERS = ("commands", "conformance", "media", "model_loaders", "networks", "nodes", "remote", "samplers", "training")
+FOLDERS = (
+    "adopt", "commands", "conformance", "media", "model_loaders", "networks", "nodes", "remote", "samplers", "training",
+)  # fmt: skip
 PARTS = [f"{name}*" for name in FOLDERS]
 
 setup(
