@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import doctor, download, headless, inspect, plan, queue, reproduce, sign, train, verify
+from .commands import adopt, doctor, download, headless, inspect, plan, queue, reproduce, sign, train, verify
 from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 DONE, OURS, USERS, INTERRUPTED = 0, 1, 2, 130
 DEFAULT_WORKFLOW = "text_to_av"
 MODULES: dict[str, Any] = {
+    "adopt": adopt,
     "inspect": inspect,
     "doctor": doctor,
     "download": download,

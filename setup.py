@@ -6,7 +6,7 @@ pyproject has no way to say "every folder with Python below these, under another
 from setuptools import find_packages, setup
 
 FOLDERS = (
-    *("commands", "conformance", "media", "model_loaders", "networks", "nodes", "plan", "remote", "samplers"),
+    *("adopt", "commands", "conformance", "media", "model_loaders", "networks", "nodes", "plan", "remote", "samplers"),
     "training",
 )
 PARTS = [f"{name}*" for name in FOLDERS]

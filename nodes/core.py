@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
@@ -18,6 +17,8 @@ from torch import Tensor
 from ..media.av_reader import frame_rate, read_frames, read_sound
 from ..media.images import read_image
 from ..media.sequences import png_texts
+from .core_pictures import PICTURE_NODES, transparency
+from .core_sizes import SIZE_NODES
 from .host.api import input_file, input_files, io, output_file
 from .manifest import output_tags
 
@@ -63,7 +64,7 @@ class LoadImage(io.ComfyNode):
     @classmethod
     def execute(cls, image: str) -> io.NodeOutput:
         pixels = torch.from_numpy(read_image(input_file(image)).copy()).float() / 255.0
-        return io.NodeOutput(pixels[None], _transparency(input_file(image))[None])
+        return io.NodeOutput(pixels[None], transparency(input_file(image))[None])
 
     @classmethod
     def fingerprint_inputs(cls, image: str) -> Any:
@@ -165,15 +166,11 @@ class SaveImage(io.ComfyNode):
         return io.NodeOutput(ui={"images": entries})
 
 
-CORE_NODES: list[type[io.ComfyNode]] = [LoadImage, LoadAudio, LoadVideo, GetVideoComponents, SaveImage]
-
-
-def _transparency(path: Path) -> Tensor:
-    """(H, W): 1 where a picture is transparent; without an alpha channel 64 x 64 zeros, as in ComfyUI."""
-    with Image.open(path) as image:
-        if "A" not in image.getbands():
-            return torch.zeros(64, 64)
-        return 1.0 - torch.from_numpy(np.array(image.getchannel("A"))).float() / 255.0
+CORE_NODES: list[type[io.ComfyNode]] = [
+    *(LoadImage, LoadAudio, LoadVideo, GetVideoComponents, SaveImage),
+    *SIZE_NODES,
+    *PICTURE_NODES,
+]
 
 
 def _fingerprint(name: str) -> Any:

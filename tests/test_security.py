@@ -17,7 +17,9 @@ from openltx.nodes.host.standalone.settings import Settings, model_folders_below
 from openltx.nodes.inspect import InspectFile
 
 ROOT = Path(__file__).resolve().parents[1]
-SHIPPED = ("commands", "conformance", "media", "model_loaders", "networks", "nodes", "remote", "samplers", "training")
+SHIPPED = (
+    "adopt", "commands", "conformance", "media", "model_loaders", "networks", "nodes", "remote", "samplers", "training",
+)  # fmt: skip
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "numpy.load", "np.load", "torch.jit.load", "torch.package"}
 NETWORK = {"socket", "ssl", "http", "urllib", "ftplib", "smtplib", "requests", "httpx", "aiohttp", "huggingface_hub"}

@@ -1,0 +1,39 @@
+"""One node of an old graph after the other: by its rule, by its template, or kept."""
+
+from __future__ import annotations
+
+from .graph import Node
+from .rewrite import Rewriter, keep, told
+from .rules import RULES
+from .table import Row, rows
+
+
+def rewrite(rewriter: Rewriter, node: Node) -> None:
+    """One node of the old graph, those before it being done."""
+    row = rows().get(node.type)
+    if node.type == "PreviewAny" and not isinstance(rewriter.input(node, "source"), list):
+        rewriter.report.add("out", node.name, note="it showed a value of the file itself")
+    elif node.id in rewriter.foreign:
+        keep(rewriter, node, "it works on another model")
+    elif node.type in rewriter.registry and (row is None or row.keep):
+        keep(rewriter, node, None if row is None else row.note)
+    elif row is None or (row.keep and not row.lost):
+        note = "the table does not know it; it needs its own pack" if row is None else row.note
+        keep(rewriter, node, note, kind="unmapped" if row is None else "kept")
+    elif row.keep:
+        keep(rewriter, node, row.lost, kind="unmapped")
+    elif row.rule is not None:
+        RULES[row.rule](rewriter, node, row)
+    else:
+        _by_template(rewriter, node, row)
+
+
+def _by_template(rewriter: Rewriter, node: Node, row: Row) -> None:
+    parts: dict[str, str] = {}
+    for part, kind, template in row.make:
+        inputs = {name: rewriter.filled(node, value, parts) for name, value in template.items()}
+        parts[part] = rewriter.add(kind, inputs, node)
+    rewriter.give(node, [rewriter.filled(node, value, parts) for value in row.give])
+    if parts:
+        rewriter.made[node.id] = list(parts.values())[-1]
+    told(rewriter, node, row, [rewriter.prompt[part]["class_type"] for part in parts.values()])

@@ -1,0 +1,80 @@
+"""Which nodes of a graph work on an LTX-2 model: nodes of another model in the same file are left alone."""
+
+from __future__ import annotations
+
+import re
+
+from .graph import Graph, Node, consumers
+from .table import rows
+
+LOADERS = ("checkpoint", "transformer", "text_encoder", "vae", "audio_vae")
+OTHER_LTX = re.compile(r"ltx-?video|ltxv.?\d|ltx-?v-|(^|[^0-9])0\.9")
+PICTURES = {
+    "VAEDecode", "VAEDecodeTiled", "LTXVAudioVAEDecode", "VAEDecodeAudio",
+    "TextGenerateLTX2Prompt", "LTXVGemmaEnhancePrompt", "LTXVPromptEnhancer",
+}  # fmt: skip
+"""Their results belong to no model any more."""
+
+
+def foreign_nodes(graph: Graph) -> set[str]:
+    """Ids of the nodes of other models: their loaders, what takes from these, and what only serves them."""
+    loaders = [node for node in graph.values() if _is_loader(node)]
+    if not any(_is_ltx(node) for node in loaders):
+        others = {node.id for node in loaders if OTHER_LTX.search(_file(node))}
+    else:
+        others = {node.id for node in loaders if not _is_ltx(node)}
+    takers = consumers(graph)
+    others = {node_id for node_id in others if not _serves_ltx(graph, node_id)}
+    front = list(others)
+    while front:
+        node_id = front.pop()
+        if graph[node_id].type in PICTURES:
+            continue
+        for taker, _, _ in takers[node_id]:
+            if taker not in others and _takes_part(graph[taker]):
+                others.add(taker)
+                front.append(taker)
+    return others | _helpers(graph, others)
+
+
+def _is_loader(node: Node) -> bool:
+    row = rows().get(node.type)
+    return row is not None and row.rule in LOADERS
+
+
+def _file(node: Node) -> str:
+    return " ".join(value.lower() for value in node.inputs.values() if isinstance(value, str))
+
+
+def _is_ltx(node: Node) -> bool:
+    """By its file: LTX-2 and later; a text encoder also by its kind."""
+    text = _file(node)
+    row = rows()[node.type]
+    if row.rule == "text_encoder":
+        return "t5" not in text
+    return "ltx" in text and not OTHER_LTX.search(text)
+
+
+def _serves_ltx(graph: Graph, node_id: str) -> bool:
+    """A loader whose file has another name, but that feeds nodes which exist for LTX alone."""
+    takers = consumers(graph)
+    direct = [graph[taker].type for taker, _, _ in takers[node_id]]
+    return any("LTX" in name for name in direct) and not OTHER_LTX.search(_file(graph[node_id]))
+
+
+def _takes_part(node: Node) -> bool:
+    """Nodes that the table would turn into ours."""
+    row = rows().get(node.type)
+    return row is None or not (row.keep or row.fold)
+
+
+def _helpers(graph: Graph, others: set[str]) -> set[str]:
+    """Noise, step rules and schedules that serve the other models only."""
+    takers = consumers(graph)
+    found: set[str] = set()
+    for node in reversed(list(graph.values())):
+        direct = {taker for taker, _, _ in takers[node.id]}
+        loose = not any(True for _ in node.wires()) and _takes_part(node) and not _is_loader(node)
+        if loose and direct and direct <= others | found:
+            found.add(node.id)
+    return found

@@ -1,0 +1,66 @@
+"""Widget values of a UI file by name: files of new front ends name them, older ones have them by position only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..nodes.host.standalone.ui_format import SEEDS
+from .table import Row
+
+AFTER_SEED = ("fixed", "increment", "decrement", "randomize")
+BUTTONS = ("image", "video", "audio", None, "")  # what stands after the value of an upload, if anything
+
+
+@dataclass(frozen=True, kw_only=True)
+class Widgets:
+    """Values by name, and those whose names are unknown."""
+
+    named: dict[str, Any] = field(default_factory=dict)
+    unnamed: tuple[Any, ...] = ()
+
+
+def widgets_of(node: Mapping[str, Any], row: Row | None) -> Widgets:
+    """`row` is what the table knows of the node's type, `node` its entry in the file."""
+    named = node.get("widgets_values_named")
+    if isinstance(named, dict) and named:
+        return Widgets(named={name: value for name, value in named.items() if name != "control_after_generate"})
+    stored = node.get("widgets_values")
+    if isinstance(stored, dict):
+        return Widgets(named={name: value for name, value in stored.items() if name != "videopreview"})
+    values = stored if isinstance(stored, list) else []
+    in_file = _socket_names(node)
+    found = _paired(in_file, values)
+    if not found.unnamed or row is None:
+        return found
+    known = _paired(row.widget_names(values), values)
+    return known if len(known.unnamed) < len(found.unnamed) or not in_file else found
+
+
+def _socket_names(node: Mapping[str, Any]) -> list[str]:
+    """Front ends from 1.16 on list every widget among the inputs, in its order."""
+    sockets = node.get("inputs")
+    return [
+        socket["name"]
+        for socket in (sockets if isinstance(sockets, list) else [])
+        if isinstance(socket, dict) and socket.get("widget") and isinstance(socket.get("name"), str)
+    ]
+
+
+def _paired(names: Sequence[str], values: Sequence[Any]) -> Widgets:
+    """Names with values in their order; what becomes of a seed after a run stands after it and has no name."""
+    found: dict[str, Any] = {}
+    place = 0
+    for name in names:
+        if place >= len(values):
+            break
+        found[name] = values[place]
+        place += 1
+        seed = name.split(".")[-1] in SEEDS or isinstance(found[name], int)
+        if seed and place < len(values) and values[place] in AFTER_SEED:
+            place += 1
+    rest = list(values[place:])
+    while rest and rest[-1] in BUTTONS:
+        rest.pop()
+    return Widgets(named=found, unnamed=tuple(rest))
