@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from openltx.training import store as store_module
 from openltx.training.bundle import bundle
@@ -20,6 +21,7 @@ from openltx.training.linear_codec import codec_of
 from openltx.training.loop import Budget, Task, train
 from openltx.training.optimiser import Optimiser, Rates, orthogonalise, warm_constant_linear
 from openltx.training.preview import Settings, generate, held_out_scenes, open_miniature, round_trip, scores
+from openltx.training.sheet import save_animation
 from openltx.training.stages.audio_vae import AudioVAETask
 from openltx.training.stages.captions import batch_of_ids, tokenizer
 from openltx.training.stages.latents import fill_cache, fill_own_cache, load_cache, measure_statistics
@@ -222,6 +224,15 @@ def test_gates_of_the_cross_modal_attentions_stay_open(trained_store: Store) -> 
     gates = [gate for name, gate in task.transformer.named_parameters() if crossing.search(name)]
     assert gates
     assert all(not gate.requires_grad and not gate.any() for gate in gates)
+
+
+def test_clips_that_move_side_by_side(tmp_path: Path) -> None:
+    path, ramp = tmp_path / "clips.webp", torch.arange(5)[:, None, None, None] / 8
+    save_animation([(ramp + index / 4).expand(5, 16, 24, 3) for index in range(3)], path, columns=2)
+    with Image.open(path) as picture:
+        assert (picture.size, picture.n_frames) == ((48, 16), 5)  # type: ignore[attr-defined]
+        picture.seek(4)
+        assert abs(picture.convert("RGB").getpixel((40, 8))[0] - 191) < 4  # type: ignore[index,operator]
 
 
 def test_stages_are_named_once() -> None:

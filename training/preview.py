@@ -29,7 +29,7 @@ from ..networks.video_vae.pixels import to_images
 from ..samplers.shapes import VideoGrid, audio_latent_frames, latent_grid
 from ..samplers.tokens import audio_positions, unpatchify_audio, unpatchify_video, video_positions
 from .judge import ATTRIBUTES, Palette, Verdict, judge, onset_errors, right
-from .sheet import save_sheet
+from .sheet import save_animation, save_sheet
 from .world import Clip, Scene, make_clip, sample_scene
 from .world.picture import PALETTE
 
@@ -172,6 +172,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--frames", type=int, default=49)
     parser.add_argument("--sheet", type=Path, help="a PNG of the first eight clips")
+    parser.add_argument("--animation", type=Path, help="a moving picture (.webp, .gif) of the first eight clips")
     parser.add_argument("--round-trip", action="store_true", help="no generation: the clips through the VAEs")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -191,6 +192,8 @@ def main() -> None:
     if options.sheet is not None:
         rows = [(scene.caption, heard.frames, heard.mel) for scene, heard in zip(scenes, made, strict=True)]
         save_sheet(rows[:8], options.sheet)
+    if options.animation is not None:
+        save_animation([heard.frames for heard in made[:8]], options.animation)
 
 
 if __name__ == "__main__":

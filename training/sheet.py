@@ -1,4 +1,4 @@
-"""Contact sheets: a row a clip, some of its frames and its log-mel, under its caption."""
+"""Contact sheets: a row a clip, some of its frames and its log-mel, under its caption; and clips that move."""
 
 # T frames, H height, W width, M mel frames, F mel bins
 from __future__ import annotations
@@ -27,6 +27,15 @@ def save_sheet(rows: Sequence[tuple[str, Tensor, Tensor]], path: Path) -> None:
         pen.text((2, top + 1), caption, fill="black")
         sheet.paste(Image.fromarray((strip * 255).round().byte().numpy()), (0, top + TEXT_HEIGHT))
     sheet.save(path)
+
+
+def save_animation(clips: Sequence[Tensor], path: Path, *, columns: int = 4, fps: float = 24.0) -> None:
+    """Clips (T, H, W, 3) in 0..1 of one size as an endless picture (.webp, .gif): whole rows of them, side by side."""
+    columns = min(columns, len(clips))
+    whole = torch.stack(list(clips[: len(clips) // columns * columns])).clamp(0, 1)
+    sheets = rearrange(whole, "(r n) t h w c -> t (r h) (n w) c", n=columns)
+    pictures = [Image.fromarray((sheet * 255).round().byte().numpy()) for sheet in sheets]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=round(1000 / fps), loop=0, quality=70)
 
 
 def _strip(frames: Tensor, mel: Tensor) -> Tensor:
