@@ -265,13 +265,14 @@ def _add_workflows(commands: Commands) -> None:
 
 def _workflows(arguments: argparse.Namespace) -> int:
     from .api import workflow_names
+    from .nodes.help.recipes import RECIPES
 
     rows = {name: {option: row.value for option, row in _exposed(name).items()} for name in workflow_names()}
     if arguments.json:
         print(json.dumps(rows))
         return DONE
     for name, options in rows.items():
-        print(name)
+        print(f"{name}: {RECIPES[name]}")
         for option, value in options.items():
             print(f"  --{option:<14} {value}")
     return DONE

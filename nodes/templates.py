@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..model_loaders.catalogue import files
 from .core import CORE_NODES
+from .help.recipes import RECIPES
 from .host.standalone.schema import Registry, registry_of
 from .host.standalone.ui_format import ui_workflow
 from .host.standalone.workflow import read_workflow
@@ -20,7 +21,9 @@ def templates(registry: Registry) -> dict[Path, str]:
     models = {file.name: {"name": file.name, "url": file.url, "directory": file.role} for file in files()}
 
     def text(path: Path) -> str:
-        return json.dumps(ui_workflow(read_workflow(path), registry, name=path.stem, models=models), indent=1) + "\n"
+        note = f"## {path.stem.replace('_', ' ')}\n\n{RECIPES[path.stem]}"
+        made = ui_workflow(read_workflow(path), registry, name=path.stem, models=models, note=note)
+        return json.dumps(made, indent=1) + "\n"
 
     return {WORKFLOWS / path.name: text(path) for path in sorted((WORKFLOWS / "api").glob("*.json"))}
 

@@ -1,13 +1,12 @@
 """API format → UI format: what ComfyUI's template browser shows (comfyui_host.md sections 7.1 and 7.3).
 
-By rule from the schemas: needs neither ComfyUI nor a browser, and gives the same file every time. Node positions
-follow the depth in the graph; seeds are fixed.
+By rule from the schemas: needs neither ComfyUI nor a browser, and gives the same file every time. Where nodes stand
+is in ui_layout.py; seeds are fixed.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,12 @@ from typing import Any
 from . import io
 from .inputs import Link, Slot, link_of, unfold
 from .schema import Registry, schema_of
+from .ui_layout import COLUMN, MARGIN, WIDTH, layout
 from .validate import Prompt, title_of
 
 WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 SEEDS = ("seed", "noise_seed")
-COLUMN, MARGIN, WIDTH, HEADER, SLOT_HEIGHT, GAP, PICTURE = 400, 60, 320, 60, 26, 60, 220  # pixels
+HEADER, SLOT_HEIGHT, PICTURE, NOTE_HEIGHT = 60, 26, 220, 260  # pixels
 NAMESPACE = uuid.UUID("6d2f6a3e-6a0e-4b53-9f0e-0f6f3a1c2b11")  # of ids that are made from names
 PACK, CORE = "openltx", "comfy-core"  # ids in the node registry
 OWN_PREFIX = "OpenLTX"  # of our node ids
@@ -40,27 +40,42 @@ class _Wire:
 
 
 def ui_workflow(
-    prompt: Prompt, registry: Registry, *, name: str, models: Mapping[str, Mapping[str, str]] | None = None
+    prompt: Prompt,
+    registry: Registry,
+    *,
+    name: str,
+    models: Mapping[str, Mapping[str, str]] | None = None,
+    note: str | None = None,
 ) -> dict[str, Any]:
     """`prompt` in UI format 0.4. All its nodes must be of the registry, and their ids whole numbers.
 
     name: what the workflow's own id is made from; models: {"name", "url", "directory"} of files that can be fetched, by
-    their names.
+    their names; note: text in Markdown that stands left of the graph.
     """
     slots = {node_id: _slots(entry, registry) for node_id, entry in prompt.items()}
     wires = _wires(prompt, slots, registry)
-    places = _places(prompt, slots, registry)
+    heights = {
+        node_id: _height(entry, slots[node_id], len(schema_of(registry[entry["class_type"]]).outputs))
+        for node_id, entry in prompt.items()
+    }
+    stands = layout(prompt, registry, heights, left=MARGIN + (0 if note is None else COLUMN))
+    last = max(int(node_id) for node_id in prompt)
+    notes = [] if note is None else [_note(note, last + 1, len(prompt))]
     return {
         "id": str(uuid.uuid5(NAMESPACE, name)),
         "revision": 0,
-        "last_node_id": max(int(node_id) for node_id in prompt),
+        "last_node_id": last + len(notes),
         "last_link_id": len(wires),
         "nodes": [
-            _with_models(_node(node_id, entry, order, registry, slots[node_id], wires, places[node_id]), models or {})
-            for order, (node_id, entry) in enumerate(prompt.items())
+            *(
+                _with_models(_node(node_id, entry, order, registry, slots[node_id], wires, size), models or {})
+                for order, (node_id, entry) in enumerate(prompt.items())
+                for size in [(*stands.places[node_id], heights[node_id])]
+            ),
+            *notes,
         ],
         "links": [wire.row() for wire in wires],
-        "groups": [],
+        "groups": stands.groups,
         "config": {},
         "extra": {},
         "version": 0.4,
@@ -100,16 +115,17 @@ def _node(
     registry: Registry,
     slots: list[Slot],
     wires: list[_Wire],
-    place: tuple[int, int],
+    place: tuple[int, int, int],
 ) -> dict[str, Any]:
+    """place: left, top, height."""
     schema = schema_of(registry[entry["class_type"]])
     incoming = {wire.slot: wire.number for wire in wires if wire.target == node_id}
     sockets = _sockets(entry, slots)
     node = {
         "id": int(node_id),
         "type": schema.node_id,
-        "pos": list(place),
-        "size": [WIDTH, _height(entry, slots, len(schema.outputs))],
+        "pos": list(place[:2]),
+        "size": [WIDTH, place[2]],
         "flags": {},
         "order": order,
         "mode": 0,
@@ -127,6 +143,24 @@ def _node(
     }
     title = title_of(entry)
     return node if title is None else {**node, "title": title}
+
+
+def _note(text: str, number: int, order: int) -> dict[str, Any]:
+    """A node that the front end alone knows."""
+    return {
+        "id": number,
+        "type": "MarkdownNote",
+        "pos": [MARGIN, MARGIN],
+        "size": [WIDTH, NOTE_HEIGHT],
+        "flags": {},
+        "order": order,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "title": "About",
+        "properties": {},
+        "widgets_values": [text],
+    }
 
 
 def _with_models(node: dict[str, Any], models: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
@@ -171,23 +205,3 @@ def _height(entry: Mapping[str, Any], slots: list[Slot], outputs: int) -> int:
     widgets = sum(_is_widget(slot.given) for slot in slots)
     shows = any(getattr(slot.given, "upload", None) for slot in slots)  # what was chosen, below the widgets
     return HEADER + SLOT_HEIGHT * (max(len(_sockets(entry, slots)), outputs) + widgets) + PICTURE * shows
-
-
-def _places(prompt: Prompt, slots: Mapping[str, list[Slot]], registry: Registry) -> dict[str, tuple[int, int]]:
-    """Left to right by depth, top to bottom in the order of the file."""
-    depths: dict[str, int] = {}
-
-    def depth(node_id: str) -> int:
-        if node_id not in depths:
-            sources = [link_of(value) for value in prompt[node_id]["inputs"].values()]
-            depths[node_id] = 1 + max((depth(link.node_id) for link in sources if link is not None), default=-1)
-        return depths[node_id]
-
-    filled: Counter[int] = Counter()
-    places = {}
-    for node_id, entry in prompt.items():
-        column = depth(node_id)
-        places[node_id] = (MARGIN + COLUMN * column, MARGIN + filled[column])
-        outputs = len(schema_of(registry[entry["class_type"]]).outputs)
-        filled[column] += _height(entry, slots[node_id], outputs) + GAP
-    return places

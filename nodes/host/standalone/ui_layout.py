@@ -1,0 +1,111 @@
+"""Where nodes stand in a UI file: groups from left to right, a stage of the pipeline each, columns by depth in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .inputs import link_of
+from .schema import Registry, schema_of
+from .validate import Prompt
+
+COLUMN, MARGIN, WIDTH, GAP = 400, 60, 320, 60  # pixels
+PAD, TITLE = 30, 90  # of a group around its nodes; above them its own title and the node's
+COLOUR, FONT = "#3f789e", 24
+STAGES = ("Load", "Pictures and sound", "Text and conditions", "Sample", "Decode", "Save")
+STAGE_OF = {
+    "OpenLTX/loaders": 0,
+    "OpenLTX/encode": 1,
+    "OpenLTX/conditioning": 2,
+    "OpenLTX/latent": 2,
+    "OpenLTX/sampling": 3,
+    "OpenLTX/training": 3,
+    "OpenLTX/decode": 4,
+    "OpenLTX/save": 5,
+}
+GIVEN, NEUTRAL = 1, None  # what has no stage of its own stands with what it is made from, or with what is given
+FOLLOWS = "OpenLTX/latent"  # begins in its own stage, and later stands with what it is made from: an upscaled latent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """places: upper left corner by node id. groups: in the file's own form."""
+
+    places: dict[str, tuple[int, int]]
+    groups: list[dict[str, Any]]
+
+
+@dataclass(kw_only=True)
+class _Group:
+    """depths: column of each node."""
+
+    depths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> int:
+        return 1 + max(self.depths.values())
+
+
+Key = tuple[int, int]  # round and stage: a second sampling after a decoding begins the second round
+
+
+def layout(prompt: Prompt, registry: Registry, heights: Mapping[str, int], *, left: int = MARGIN) -> Layout:
+    """heights: of the nodes, in pixels. The graph has no circles."""
+    groups = _groups(prompt, registry)
+    places: dict[str, tuple[int, int]] = {}
+    found, titles = [], Counter[str]()
+    for number, key in enumerate(sorted(groups), start=1):
+        group, filled, title = groups[key], Counter[int](), STAGES[key[1]]
+        titles[title] += 1
+        for node_id in prompt:
+            if node_id in group.depths:
+                column = group.depths[node_id]
+                places[node_id] = left + COLUMN * column, MARGIN + filled[column]
+                filled[column] += heights[node_id] + GAP
+        width = COLUMN * (group.columns - 1) + WIDTH
+        box = [left - PAD, MARGIN - TITLE, width + 2 * PAD, max(filled.values()) - GAP + TITLE + PAD]
+        found.append(
+            {
+                "id": number,
+                "title": _numbered(title, titles[title]),
+                "bounding": box,
+                "color": COLOUR,
+                "font_size": FONT,
+            }
+        )
+        left += width + 2 * PAD + GAP
+    return Layout(places=places, groups=found)
+
+
+def _groups(prompt: Prompt, registry: Registry) -> dict[Key, _Group]:
+    keys: dict[str, Key] = {}
+    groups: dict[Key, _Group] = {}
+
+    def key_of(node_id: str) -> Key:
+        if node_id not in keys:
+            links = [link_of(value) for value in prompt[node_id]["inputs"].values()]
+            sources = [link.node_id for link in links if link is not None]
+            category = schema_of(registry[prompt[node_id]["class_type"]]).category
+            keys[node_id] = key = _key(category, [key_of(source) for source in sources])
+            depths = groups.setdefault(key, _Group()).depths
+            depths[node_id] = 1 + max((depths[source] for source in sources if keys[source] == key), default=-1)
+        return keys[node_id]
+
+    for node_id in prompt:
+        key_of(node_id)
+    return groups
+
+
+def _key(category: str, sources: Sequence[Key]) -> Key:
+    stage, latest = STAGE_OF.get(category, NEUTRAL), max(sources, default=(0, 0))
+    if stage is None:
+        return latest if sources else (0, GIVEN)
+    if category == FOLLOWS and stage < latest[1]:
+        return latest
+    return latest[0] + (stage < latest[1]), stage
+
+
+def _numbered(title: str, count: int) -> str:
+    return title if count == 1 else f"{title} ({count})"
