@@ -65,7 +65,8 @@ def load_latent_upscaler(checkpoint: Checkpoint, *, operations: Operations = tor
 def upscaler_generation(checkpoint: Checkpoint, config: LatentUpscalerConfig) -> str | None:
     """By `model_version`, else by what is published (section 1): x2 in size has a resampler of its own in LTX-2.
 
-    None for resamplers that several generations share or that are not published.
+    None for resamplers that several generations share or that are not published. The tensors of 2.3 and 2.5 have the
+    same names, shapes and types: without a version in the metadata nothing in a header tells one from the other.
     """
     by_structure = {("rational", (2, 1)): "2", ("spatial", (2, 1)): "2.3 or 2.5"}
     return of_version(checkpoint.metadata) or by_structure.get((config.resampler, config.ratio))

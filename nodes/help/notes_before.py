@@ -153,7 +153,9 @@ LATENTS = {
     "OpenLTXSplitAV": Note(errors=(NO_VIDEO, NO_SOUND)),
     "OpenLTXUpscaleLatent": Note(
         use="Sample the result again with a few steps at low noise (Distilled Schedule, stage 2). Add pictures again, "
-        "for the new size: conditioning items are not carried over.",
+        "for the new size: conditioning items are not carried over. The upscalers of LTX-2.3 and LTX-2.5 have the same "
+        "tensors: the wrong one is refused where its metadata name its version, told where only its name does, and "
+        "not noticed where neither does.",
         errors=(MIXED, NO_VIDEO),
     ),
     "OpenLTXTrimVideo": Note(
