@@ -20,8 +20,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from importlib import import_module
 from math import prod
 from pathlib import Path
+from typing import Any
 
 BLOCK = 8 * 2**20
 PAGE = 4096
@@ -140,9 +142,9 @@ def read_load_file(path: Path) -> None:
 def read_diffusers(path: Path) -> None:
     """path: of the weights file in its folder."""
     import torch
-    from diffusers import LTX2VideoTransformer3DModel
 
-    model = LTX2VideoTransformer3DModel.from_pretrained(path.parent, torch_dtype=torch.bfloat16)
+    network: Any = import_module(DIFFUSERS).LTX2VideoTransformer3DModel  # not there where types are checked
+    model = network.from_pretrained(path.parent, torch_dtype=torch.bfloat16)
     touch(model.state_dict().values())
 
 
@@ -168,7 +170,7 @@ def measure(reader: str, path: Path) -> dict[str, float | int | None]:
     import safetensors.torch  # noqa: F401
 
     if reader == DIFFUSERS:
-        from diffusers import LTX2VideoTransformer3DModel  # noqa: F401
+        import_module(DIFFUSERS).LTX2VideoTransformer3DModel  # noqa: B018  # it is read when it is first named
     else:
         import openltx.model_loaders.transformer  # noqa: F401
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 HELP = "show what is installed, which models are complete, and what is missing from where"
 NEEDED = ("torch", "numpy", "einops", "safetensors", "huggingface_hub", "pillow", "av", "tokenizers", "tqdm")
-EXTRAS = {"sentencepiece": "tokenizers inside Gemma 3 files", "OpenEXR": "EXR images", "hf_xet": "faster downloads"}
+EXTRAS = {
+    "sentencepiece": "tokenizers inside Gemma 3 files",
+    "OpenEXR": "EXR images",
+    "c2pa-python": "content credentials",
+    "comfy-kitchen": "fast products of int8, nvfp4 and mxfp8 weights on NVIDIA GPUs",
+    "hf_xet": "faster downloads",
+}
 
 
 def add(command: argparse.ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..lora.adapters import LowRank, concatenated
 from ..quantisation.layer import WEIGHT, QuantisedLayer
+from . import kitchen
 from .scaled_mm import can_multiply, scaled_product
 
 Change = Callable[[Tensor], Tensor]
@@ -86,6 +87,8 @@ class StoredLinear(nn.Linear):
         layer = None if self.changes or learning else recipe.layer
         if layer is not None and can_multiply(x, self._tensors(), layer):
             return scaled_product(x, self._tensors(), bias)
+        if layer is not None and kitchen.can_multiply(x, self._tensors(), layer):
+            return kitchen.product(x, self._tensors(), layer, bias, self.out_features)
         return F.linear(x, self.dense_weight(x.dtype), bias)
 
     def _tensors(self) -> dict[str, Tensor]:
