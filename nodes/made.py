@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..model_loaders.lora.network import LoraUse
 from ..model_loaders.parts import DiffusionModel
+from ..model_loaders.placement import Placement
 from ..networks.attention import backend_name
 from ..samplers.streams import Streams
 from .host.api import compute_device
@@ -50,9 +51,18 @@ def merged_steps(*histories: Steps) -> Steps:
 
 
 def stage_step(
-    model: DiffusionModel, noise: object, rule: object, sigmas: Tensor, latent: Streams[Tensor], tiles: object
+    model: DiffusionModel,
+    noise: object,
+    rule: object,
+    sigmas: Tensor,
+    latent: Streams[Tensor],
+    tiles: object,
+    placement: Placement,
 ) -> Step:
-    """What a stage ran with, and digests of its latents. Of noise and rule: all that their dataclasses hold."""
+    """What a stage ran with, and digests of its latents. Of noise and rule: all that their dataclasses hold.
+
+    placement: where the plan put the weights; the last one, where memory ran out on the way.
+    """
     return {
         "step": "sample",
         "model": model.path.name,
@@ -65,6 +75,7 @@ def stage_step(
         "rule": _settings(rule),
         "sigmas": [float(sigma) for sigma in sigmas],
         "tiles": _settings(tiles),
+        "placement": _settings(placement),
         "latent": {name: digest(value, 1) for name, value in vars(latent).items() if value is not None},
     }
 

@@ -67,7 +67,7 @@ def run_stage(
 
         denoised = rule.run(denoise, states, sigmas, noise, stepped)
     finished, keyframes = start.finished(denoised)
-    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles)
+    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, held.placement)
     finished[MADE] = (*made_of(latent), step)
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
 

@@ -81,6 +81,8 @@ def test_the_steps_of_a_run_are_told_as_they_ran(saved: Path) -> None:
     assert sample["rule"]["name"] == "euler"
     assert sample["loras"] == []
     assert sample["attention"] == "torch"
+    assert sample["placement"]["kind"] == "Placement"
+    assert sample["placement"]["resident_blocks"] is None  # all of them: nothing was tight
     assert (len(sample["sigmas"]), round(sample["sigmas"][0], 5), sample["sigmas"][-1]) == (3, 1.0, 0.0)
     assert sorted(step["step"] for step in decoded) == ["decode audio", "decode video"]
     (latent,) = own["result"]["latents"]
