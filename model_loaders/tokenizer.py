@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .checkpoint import CheckpointError
@@ -16,9 +16,14 @@ MAX_TOKENS = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTokenizer:
-    """`encode` maps stripped text to ids, with or without bos; `max_length` counts bos."""
+    """`encode` maps stripped text to ids, with or without bos; `max_length` counts bos.
+
+    decode: ids → text, without special tokens; special: the id of a special token by its name, None for no such one.
+    """
 
     encode: Callable[[str], list[int]]
+    decode: Callable[[Sequence[int]], str]
+    special: Callable[[str], int | None]
     max_length: int = MAX_TOKENS
 
     def __call__(self, prompt: str, *, max_length: int | None = None) -> list[int]:
@@ -59,8 +64,12 @@ def tokenizer_from_json(
         ids: list[int] = tokenizer.encode(prompt, add_special_tokens=add_bos is None).ids
         return [BOS, *ids] if add_bos else ids
 
+    def decode(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=True))
+
     length = truncation.get("max_length", MAX_TOKENS) if own_length else MAX_TOKENS
-    return PromptTokenizer(encode=encode, max_length=min(length, MAX_TOKENS))
+    limit = min(length, MAX_TOKENS)
+    return PromptTokenizer(encode=encode, decode=decode, special=tokenizer.token_to_id, max_length=limit)
 
 
 def add_bos_setting(text: str | None, *, origin: str) -> bool | None:
@@ -98,4 +107,11 @@ def tokenizer_from_sentencepiece(model: bytes, *, origin: str) -> PromptTokenize
     def encode(prompt: str) -> list[int]:
         return [BOS, *processor.encode(prompt, add_bos=False, add_eos=False)]
 
-    return PromptTokenizer(encode=encode)
+    def decode(ids: Sequence[int]) -> str:
+        return str(processor.decode([new for new in ids if not processor.is_control(new)]))
+
+    def special(name: str) -> int | None:
+        found = int(processor.piece_to_id(name))
+        return None if found == processor.unk_id() else found
+
+    return PromptTokenizer(encode=encode, decode=decode, special=special)

@@ -8,6 +8,7 @@ from .conditioning import EncodePrompt
 from .decode import DecodeAudio, DecodeKeyframes, DecodeVideo
 from .download import Download
 from .encode import ClipSize, EncodeAudio, EncodeVideo
+from .enhance import EnhancePrompt
 from .given_items import FreezeStream, GivenAudio, GivenVideo, ReferenceVoice
 from .guide import MultimodalGuider, PresetGuider, StreamGuidance
 from .hdr import CodesToLight, LightToCodes, LoadEXR, PreviewHDR
@@ -38,7 +39,7 @@ from .upscale import UpscaleLatent
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
     *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, TrainLora),
-    *(EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
+    *(EnhancePrompt, EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),

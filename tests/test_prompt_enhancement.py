@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from openltx.model_loaders.encoder_files import find_encoder
-from openltx.model_loaders.prompt_enhancement import clean_response, gemma3_chat
+from openltx.model_loaders.prompt_enhancement import chat_ids, clean_response, gemma3_chat
 from openltx.networks.text.generate import greedy_without_repeats, sampling
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,9 +26,10 @@ def test_chat_of_gemma3() -> None:
 @pytest.mark.skipif(GOLDEN is None, reason="NOT TESTED: chat tokens; no golden/text/gemma3_tiny found")
 def test_gemma3_sees_bos_twice_and_the_last_line_break() -> None:
     assert GOLDEN is not None
-    encode = find_encoder(GOLDEN / "gemma3_tiny").tokenizer().encode
-    start_of_turn, bos = 7, 2
+    tokenizer = find_encoder(GOLDEN / "gemma3_tiny").tokenizer()
+    encode, start_of_turn, bos = tokenizer.encode, 7, 2
     ids = encode(gemma3_chat("Be brief.", "a cat"))
+    assert chat_ids(tokenizer, gemma3_chat("Be brief.", "a cat")) == ids
     assert ids[:3] == [bos, bos, start_of_turn]
     assert ids[-1:] == encode("\n")[-1:]
 

@@ -109,6 +109,18 @@ ENCODING = {
         memory="The text encoder is the largest part beside the transformer (Gemma 3 12B: 24 GB in bf16).",
         errors=(OTHER_ENCODER,),
     ),
+    "OpenLTXEnhancePrompt": Note(
+        use="Between the idea and Encode Prompt: connect its text there. Read what it wrote before you render; another "
+        "seed writes another text. Only the prompt of what to show is worth enhancing, not the one of what to avoid. "
+        "The encoder inside the embedded tiny model knows no language.",
+        memory="The text encoder, as for encoding. On a CPU a large one takes minutes for a text.",
+        errors=(
+            "text: expected an idea in words, found none; write one",
+            "own_instruction: expected an order to the language model, found none; write one, or choose another",
+            "text_encoder: expected Gemma 3, found the encoder of LTX-…, which only encodes; connect the text encoder "
+            "of an LTX-2 or 2.3 model, or write the whole prompt yourself",
+        ),
+    ),
     "OpenLTXEncodePrompts": Note(
         errors=("prompts: expected a text in each of … parts, found an empty one; remove a ---",),
     ),

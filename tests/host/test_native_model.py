@@ -146,6 +146,23 @@ def test_interruption(graphs: Any, side: Any) -> None:
     stopper.cancel()
 
 
+@pytest.mark.parametrize("sampler", ["ours", "ComfyUI's"])
+def test_an_interrupt_ends_the_run_within_one_block(graphs: Any, side: Any, sampler: str, monkeypatch: Any) -> None:
+    block = importlib.import_module("openltx_in_comfyui.networks.transformer.block").Block
+    forward, begun = block.forward, []
+
+    def counted(self: Any, *given: Any, **options: Any) -> Any:
+        begun.append(self.index)
+        if len(begun) == 3:
+            graphs.executor.stop()
+        return forward(self, *given, **options)
+
+    monkeypatch.setattr(block, "forward", counted)
+    pieces = {"out": side.ours(seed=21)} if sampler == "ours" else side.cores()
+    graphs.run({**side.stage(seed=21), **pieces}, ("out", 0), expect="interrupted")
+    assert len(begun) == 3
+
+
 def test_patches_of_others_act(graphs: Any, side: Any) -> None:
     plain = graphs.run({**side.stage(), **side.cores(3.0)}, ("out", 0))
     ranges: dict[str, Any] = {"start_percent": 0.0, "end_percent": 1.0}

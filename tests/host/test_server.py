@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from openltx.api import load_workflow
 from openltx.nodes.host.standalone.info import info
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,6 +72,21 @@ def test_interrupt(server: Any) -> None:
     server.post("/interrupt", {})
     messages = [message[0] for message in server.result(prompt_id)["status"]["messages"]]
     assert "execution_interrupted" in messages
+
+
+def test_another_seed_does_not_encode_the_text_again(server: Any) -> None:
+    prompt = load_workflow("text_to_av")
+    by_type = {entry["class_type"]: node_id for node_id, entry in prompt.items()}
+    prompt[by_type["OpenLTXEmptyAVLatent"]]["inputs"] |= {"width": 64, "height": 64, "frames": 9}
+    prompt[by_type["OpenLTXSchedule"]]["inputs"]["steps"] = 1
+    for seed in (1, 2):
+        prompt[by_type["OpenLTXSample"]]["inputs"]["noise_seed"] = seed
+        result = server.result(server.queue(prompt))
+        assert result["status"]["status_str"] == "success"
+    cached = dict(result["status"]["messages"])["execution_cached"]["nodes"]
+    texts = {node_id for node_id, entry in prompt.items() if entry["class_type"] == "OpenLTXEncodePrompt"}
+    assert texts | {by_type["OpenLTXLoadModel"]} <= set(cached)
+    assert by_type["OpenLTXSample"] not in cached
 
 
 def test_help_pages_and_languages_are_served(server: Any) -> None:
