@@ -30,7 +30,7 @@ def finish(rewriter: Rewriter) -> None:
     _resolve(rewriter)
     _single_streams(rewriter.prompt)
     _pairs(rewriter.prompt)
-    _fit_sound(rewriter.prompt)
+    _fit_sound(rewriter)
     _merge_equal(rewriter)
     _prune(rewriter)
 
@@ -175,8 +175,9 @@ def _same(one: Any, other: Any, name: str) -> bool:
     return bool(one == other)
 
 
-def _fit_sound(prompt: Prompt) -> None:
+def _fit_sound(rewriter: Rewriter) -> None:
     """Encoded sound as long as the picture that it is joined with."""
+    prompt = rewriter.prompt
     for entry in list(prompt.values()):
         if entry["class_type"] != JOIN:
             continue
@@ -185,6 +186,9 @@ def _fit_sound(prompt: Prompt) -> None:
             link = prompt[link[0]]["inputs"].get("latent")
         if isinstance(link, list) and prompt[link[0]]["class_type"] == "OpenLTXEncodeAudio":
             prompt[link[0]]["inputs"].setdefault("video", entry["inputs"]["video"])
+            rewriter.report.differs(
+                "sound of another length is cut or filled up to the clip's; ComfyUI leaves it as it is"
+            )
 
 
 def _merge_equal(rewriter: Rewriter) -> None:

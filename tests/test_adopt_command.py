@@ -49,8 +49,8 @@ def test_it_runs_in_the_built_in_host(name: str, tmp_path: Path) -> None:
     small = adopt(Found(graph=embedded(folded(found.graph)[0]), form="API"), REGISTRY, name=name)
     assert not small.report.standalone
     place = Settings(output_folder=tmp_path, model_folders=model_folders_below(tmp_path), metadata=False)
-    executor.run(small.prompt, REGISTRY, settings=place, keep=KEPT)
-    assert any(path.is_file() and path.stat().st_size > 500 for path in tmp_path.rglob("*"))
+    results = executor.run(small.prompt, REGISTRY, settings=place, keep=KEPT)
+    assert all(result.ui for result in results.values())
 
 
 def test_three_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
