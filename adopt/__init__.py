@@ -40,7 +40,8 @@ def adopt(found: Found, registry: Registry, *, name: str) -> Adopted:
     report = Report(remarks=list(found.remarks))
     graph, used = folded(found.graph)
     for constant, count in used.items():
-        report.add("replaced", constant, f"its value in {count} places")
+        places = "1 place" if count == 1 else f"{count} places"
+        report.add("replaced", constant, f"its value in {places}")
     rewriter = Rewriter(source=graph, registry=registry, report=report, foreign=foreign_nodes(graph))
     nodes, circle = in_order(graph)
     if circle:

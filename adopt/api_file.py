@@ -39,6 +39,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, dict) and set(value) == {"__value__"}:
         return value["__value__"]
     match value:
-        case [str() | int() as node_id, int(slot)] if not isinstance(node_id, bool) and not isinstance(slot, bool):
+        case [str() | int() as node_id, int(slot)] if not isinstance(node_id, bool) and slot >= 0:
             return Wire(str(node_id), slot)
     return value

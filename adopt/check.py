@@ -115,7 +115,8 @@ def lines(differences: Mapping[str, float | str], adopted: Adopted) -> list[str]
     """What was measured, and where the report names why."""
     found = [f"  {name}: {_shown(value)}" for name, value in differences.items()]
     if any(not isinstance(value, str) and value > EQUAL for value in differences.values()):
-        named = adopted.report.differences or ["no difference is known for this file: please report it"]
+        lost = [f"{entry.node}: {entry.note}" for entry in adopted.report.entries if entry.kind == "unmapped"]
+        named = adopted.report.differences + lost or ["no difference is known for this file: please report it"]
         found += [f"  named: {text}" for text in named]
     return found
 

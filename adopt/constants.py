@@ -52,6 +52,7 @@ def folded(graph: Graph) -> tuple[Graph, dict[str, int]]:
         if outputs is None:
             kept[node.id] = node
         else:
+            used.setdefault(node.name, 0)
             known |= {Wire(node.id, slot): value for slot, value in enumerate(outputs)}
     return kept, used
 

@@ -9,7 +9,14 @@ from .table import Row, rows
 
 
 def rewrite(rewriter: Rewriter, node: Node) -> None:
-    """One node of the old graph, those before it being done."""
+    """One node of the old graph, those before it being done. What its values make impossible is said of it alone."""
+    try:
+        _rewrite(rewriter, node)
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        keep(rewriter, node, f"its values cannot be used ({error}); open it in ComfyUI and set them", kind="unmapped")
+
+
+def _rewrite(rewriter: Rewriter, node: Node) -> None:
     row = rows().get(node.type)
     if node.type == "PreviewAny" and not isinstance(rewriter.input(node, "source"), list):
         rewriter.report.add("out", node.name, note="it showed a value of the file itself")

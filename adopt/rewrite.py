@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..nodes.host.standalone import io
 from ..nodes.host.standalone.inputs import CONVERTERS, unfold
 from ..nodes.host.standalone.schema import Registry, schema_of
 from .graph import Graph, Node, Wire
@@ -47,8 +48,12 @@ class Rewriter:
     given: dict[Wire, Any] = field(default_factory=dict)
 
     def value(self, source: Any) -> Any:
-        """An input of the old graph in the new one: a value, a link [id, output], or None for nothing."""
-        return self.given.get(source) if isinstance(source, Wire) else source
+        """An input of the old graph in the new one: a value, a link [id, output], or None for nothing.
+
+        Our nodes take no lists or objects: such a value is none.
+        """
+        found = self.given.get(source) if isinstance(source, Wire) else source
+        return None if isinstance(found, (list, dict)) and not isinstance(source, Wire) else found
 
     def input(self, node: Node, name: str) -> Any:
         return self.value(node.inputs.get(name))
@@ -79,8 +84,9 @@ class Rewriter:
         found = {}
         for slot in unfold(schema_of(self.registry[kind]).inputs, entries).slots:
             value = entries.get(slot.name, default_of(slot.given) if slot.required else None)
-            if value is not None:
-                found[slot.name] = self._fitted(slot.given, value, origin)
+            fitted = None if value is None else self._fitted(slot.given, value, origin)
+            if fitted is not None:
+                found[slot.name] = fitted
         own = origin.title if origin.title and origin.title != origin.type else None
         meta: dict[str, Any] = {"title": title or own or self.name_of(kind)}
         self.prompt[node_id] = {
@@ -97,12 +103,15 @@ class Rewriter:
         self.given |= {Wire(node.id, slot): value for slot, value in enumerate(outputs)}
 
     def _fitted(self, given: Any, value: Any, origin: Node) -> Any:
-        if isinstance(value, (list, Later)):
+        if isinstance(value, Later) or is_link(value):
             return value
+        if isinstance(given, io.Socket.Input) or isinstance(value, (list, dict)):
+            self.report.remark(f"{origin.name}: {given.id} is {str(value)[:40]!r}, no {given.io_type}; left open")
+            return default_of(given)
         convert = CONVERTERS.get(given.io_type)
         try:
             value = value if convert is None else convert(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self.report.remark(f"{origin.name}: {given.id} is {value!r}, no {given.io_type}; the default stands there")
             return default_of(given)
         low, high = getattr(given, "min", None), getattr(given, "max", None)
@@ -111,6 +120,11 @@ class Rewriter:
             self.report.remark(f"{origin.name}: {given.id} {value} is beyond {bound}, which is used")
             return bound
         return value
+
+
+def is_link(value: Any) -> bool:
+    """Whether a value of a new workflow is [node id, output]."""
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def default_of(given: Any) -> Any:
@@ -136,13 +150,12 @@ def told(rewriter: Rewriter, node: Node, row: Row, kinds: list[str], note: str |
 def keep(rewriter: Rewriter, node: Node, note: str | None = None, kind: str = "kept") -> None:
     """The node as it is."""
     node_id = str(len(rewriter.prompt) + 1)
-    inputs = {name: rewriter.value(value) for name, value in node.inputs.items()}
-    usable = {name: value for name, value in inputs.items() if value is not None and not isinstance(value, Bundle)}
+    inputs = {name: _kept(rewriter, value) for name, value in node.inputs.items()}
+    usable = {name: value for name, value in inputs.items() if value is not None}
     if node.type in rewriter.registry:  # front ends name buttons as if they were values
         known = {slot.name for slot in unfold(schema_of(rewriter.registry[node.type]).inputs, usable).slots}
         usable = {name: value for name, value in usable.items() if name in known}
-    inputs = {name: _wrapped(value, node.inputs[name]) for name, value in usable.items()}
-    entry: Entry = {"class_type": node.type, "inputs": inputs, "_meta": {"title": node.title or node.type}}
+    entry: Entry = {"class_type": node.type, "inputs": usable, "_meta": {"title": node.title or node.type}}
     rewriter.prompt[node_id] = entry
     rewriter.made[node.id] = node_id
     slots = max(
@@ -155,6 +168,9 @@ def keep(rewriter: Rewriter, node: Node, note: str | None = None, kind: str = "k
     rewriter.report.add(kind, node.name, note=note)
 
 
-def _wrapped(value: Any, old: Any) -> Any:
-    """A list that is no link, as API files have it."""
-    return {"__value__": value} if isinstance(value, list) and not isinstance(old, Wire) else value
+def _kept(rewriter: Rewriter, source: Any) -> Any:
+    """An input of a node that stays; a list that is no link is wrapped, as API files have it."""
+    if isinstance(source, (list, dict)):
+        return {"__value__": source}
+    found = rewriter.value(source)
+    return None if isinstance(found, Bundle) else found

@@ -67,12 +67,12 @@ def is_virtual(entry: Entry, scope: Scope) -> bool:
     return front or entry["id"] in scope.inner
 
 
-def scopes_of(found: Entry, remarks: list[str]) -> Iterator[Scope]:
+def scopes_of(found: Entry, remarks: list[str]) -> list[Scope]:
     """The canvas, then what lies inside its subgraphs; those of muted and bypassed ones are not entered."""
     definitions = found.get("definitions")
     known = list_of(definitions, "subgraphs") if isinstance(definitions, dict) else []
     top = _scope(found, remarks)
-    yield from _entered(top, {str(one.get("id")): one for one in known}, remarks, 0)
+    return list(_entered(top, {str(one.get("id")): one for one in known}, remarks, 0))
 
 
 def _entered(scope: Scope, known: Mapping[str, Entry], remarks: list[str], depth: int) -> Iterator[Scope]:
@@ -124,6 +124,8 @@ def _link(row: Any) -> tuple[Any, Any, Any, Any, Any] | None:
     else:
         parts = list(row[:5]) if isinstance(row, list) and len(row) >= 5 else []
     if len(parts) != 5 or not all(_hashable(part) for part in parts):
+        return None
+    if not all(isinstance(slot, int) and slot >= 0 for slot in (parts[2], parts[4])):
         return None
     return tuple(parts)  # type: ignore[return-value]
 
@@ -241,7 +243,7 @@ def _from_outside(scope: Scope, slot: int, depth: int) -> Wire | Const | str | N
     declared = list_of(scope.definition, "inputs")
     if not 0 <= slot < len(declared):
         return f"comes from input {slot} of its subgraph, which is not there"
-    name = declared[slot].get("name")
+    name = str(declared[slot].get("name"))
     for socket in list_of(scope.instance, "inputs"):
         if socket.get("name") == name and socket.get("link") is not None:
             return source_of(scope.parent, socket["link"], depth + 1)
@@ -252,4 +254,17 @@ def _from_inside(scope: Scope, slot: int, depth: int) -> Wire | Const | str | No
     for link, (_, _, target, place) in scope.links.items():
         if target == OUTPUTS and place == slot:
             return source_of(scope, link, depth + 1)
+    kinds = [one.get("type") for one in list_of(scope.definition, "outputs")]
+    loose = [
+        (entry, place)
+        for entry in scope.nodes.values()
+        for place, output in enumerate(list_of(entry, "outputs"))
+        if slot < len(kinds) and output.get("type") == kinds[slot] and not _taken(scope, entry["id"], place)
+    ]
+    if len(loose) == 1:  # some published templates have lost this link; only one node can be meant
+        return _from_node(scope, *loose[0], depth + 1)
     return f"comes from output {slot} of a subgraph, to which nothing is connected"
+
+
+def _taken(scope: Scope, node_id: Any, slot: int) -> bool:
+    return any(origin == node_id and place == slot for origin, place, _, _ in scope.links.values())

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..nodes.host.standalone.schema import schema_of
 from .graph import Wire
-from .rewrite import Entry, Later, Prompt, Rewriter
+from .rewrite import Entry, Later, Prompt, Rewriter, is_link
 from .rules.latents import EMPTY, JOIN, frame_rate
 
 SPLIT, STAGES = "OpenLTXSplitAV", ("OpenLTXSampleStage", "OpenLTXSampleTiles", "OpenLTXSampleLooping")
@@ -30,14 +30,14 @@ def finish(rewriter: Rewriter) -> None:
     _resolve(rewriter)
     _single_streams(rewriter.prompt)
     _pairs(rewriter.prompt)
-    _fit_sound(rewriter.prompt)
+    _fit_sound(rewriter)
     _merge_equal(rewriter)
     _prune(rewriter)
 
 
 def links(entry: Entry) -> Iterator[tuple[str, list[Any]]]:
     """The linked inputs of an API entry."""
-    return ((name, value) for name, value in entry["inputs"].items() if isinstance(value, list))
+    return ((name, value) for name, value in entry["inputs"].items() if is_link(value))
 
 
 def users(prompt: Prompt, link: list[Any]) -> list[tuple[str, str]]:
@@ -134,7 +134,7 @@ def _pairs(prompt: Prompt) -> None:
         first, start = chain
         if _both_empty(prompt, start, sound):
             prompt[start[0]]["inputs"]["streams"] = "video and audio"
-        elif prompt[start[0]]["class_type"] == SPLIT and start[1] == 0 and sound == [start[0], 1] and first is not None:
+        elif first is not None and _taken_apart(prompt, start, sound):
             prompt[first]["inputs"]["latent"] = prompt[start[0]]["inputs"]["latent"]
         else:
             continue
@@ -162,14 +162,22 @@ def _both_empty(prompt: Prompt, video: list[Any], audio: list[Any]) -> bool:
     return kinds == ("video only", "audio only") and same and len(users(prompt, video)) == 1
 
 
+def _taken_apart(prompt: Prompt, video: list[Any], audio: list[Any]) -> bool:
+    """Whether both are the parts of one latent."""
+    split = prompt[video[0]]
+    parts = video[1] == 0 and audio == [video[0], 1]
+    return parts and split["class_type"] == SPLIT and isinstance(split["inputs"].get("latent"), list)
+
+
 def _same(one: Any, other: Any, name: str) -> bool:
     if name == "frames" and isinstance(one, int) and isinstance(other, int):
         return (one - 1) // 8 == (other - 1) // 8
     return bool(one == other)
 
 
-def _fit_sound(prompt: Prompt) -> None:
+def _fit_sound(rewriter: Rewriter) -> None:
     """Encoded sound as long as the picture that it is joined with."""
+    prompt = rewriter.prompt
     for entry in list(prompt.values()):
         if entry["class_type"] != JOIN:
             continue
@@ -178,6 +186,9 @@ def _fit_sound(prompt: Prompt) -> None:
             link = prompt[link[0]]["inputs"].get("latent")
         if isinstance(link, list) and prompt[link[0]]["class_type"] == "OpenLTXEncodeAudio":
             prompt[link[0]]["inputs"].setdefault("video", entry["inputs"]["video"])
+            rewriter.report.differs(
+                "sound of another length is cut or filled up to the clip's; ComfyUI leaves it as it is"
+            )
 
 
 def _merge_equal(rewriter: Rewriter) -> None:
@@ -209,7 +220,9 @@ def _prune(rewriter: Rewriter) -> None:
     prompt = rewriter.prompt
     for entry in prompt.values():
         entry["inputs"] = {
-            name: value for name, value in entry["inputs"].items() if not isinstance(value, list) or value[0] in prompt
+            name: value
+            for name, value in entry["inputs"].items()
+            if not isinstance(value, list) or (is_link(value) and value[0] in prompt)
         }
     roots = [node_id for node_id, entry in prompt.items() if is_output(rewriter, node_id, entry)]
     if not roots:

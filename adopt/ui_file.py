@@ -11,7 +11,7 @@ from typing import Any
 from .graph import Found, Node, Wire
 from .scopes import Const, Scope, is_virtual, list_of, mode_of, scopes_of, source_of
 from .table import rows
-from .widgets import widgets_of
+from .widgets import own_rows, widgets_of
 
 MUTED, BYPASSED = 2, 4
 
@@ -19,7 +19,7 @@ MUTED, BYPASSED = 2, 4
 def read_ui(found: Mapping[str, Any]) -> Found:
     """The graph of a parsed UI file."""
     result = Found(graph={}, form="UI")
-    for scope in scopes_of(found, result.remarks):
+    for scope in scopes_of(found, result.remarks):  # all of them, before any link is followed into one
         for entry in scope.nodes.values():
             if not is_virtual(entry, scope):
                 _add(scope, entry, result)
@@ -51,7 +51,7 @@ def _add(scope: Scope, entry: Mapping[str, Any], result: Found) -> None:
 def _node(scope: Scope, entry: Mapping[str, Any]) -> Node:
     title = entry.get("title")
     kind = str(entry.get("type"))
-    widgets = widgets_of(entry, rows().get(kind))
+    widgets = widgets_of(entry, rows().get(kind) or own_rows().get(kind))
     return Node(
         id=scope.global_id(entry["id"]),
         type=kind,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from ..nodes.host.standalone.ui_format import SEEDS
+from ..nodes.host.standalone.io import BaseInput
+from ..nodes.host.standalone.schema import schema_of
+from ..nodes.host.standalone.ui_format import SEEDS, WIDGET_TYPES
 from .table import Row
 
 AFTER_SEED = ("fixed", "increment", "decrement", "randomize")
+UPLOADS = ("image", "file", "video", "audio")
 BUTTONS = ("image", "video", "audio", None, "")  # what stands after the value of an upload, if anything
 
 
@@ -38,6 +42,28 @@ def widgets_of(node: Mapping[str, Any], row: Row | None) -> Widgets:
     return known if len(known.unnamed) < len(found.unnamed) or not in_file else found
 
 
+@cache
+def own_rows() -> Mapping[str, Row]:
+    """Our own nodes as rows: their widgets in order, and that they stay as they are."""
+    from ..nodes.registry import NODES
+
+    schemas = [schema_of(node) for node in NODES]
+    return {
+        schema.node_id: Row(
+            type=schema.node_id,
+            pack="openltx",
+            widgets=tuple(given.id for given in _in_order(schema.inputs) if given.io_type in WIDGET_TYPES),
+            keep=True,
+        )
+        for schema in schemas
+    }
+
+
+def _in_order(inputs: Sequence[BaseInput]) -> list[BaseInput]:
+    """As forms show them: required ones first."""
+    return sorted(inputs, key=lambda given: given.optional)
+
+
 def _socket_names(node: Mapping[str, Any]) -> list[str]:
     """Front ends from 1.16 on list every widget among the inputs, in its order."""
     sockets = node.get("inputs")
@@ -58,7 +84,8 @@ def _paired(names: Sequence[str], values: Sequence[Any]) -> Widgets:
         found[name] = values[place]
         place += 1
         seed = name.split(".")[-1] in SEEDS or isinstance(found[name], int)
-        if seed and place < len(values) and values[place] in AFTER_SEED:
+        after = values[place] if place < len(values) else None
+        if isinstance(after, str) and ((seed and after in AFTER_SEED) or (name in UPLOADS and after == "image")):
             place += 1
     rest = list(values[place:])
     while rest and rest[-1] in BUTTONS:

@@ -342,7 +342,7 @@ def lip_dub() -> Graph:
 def audio_to_video() -> Graph:
     """Sound given by a mask of zeros."""
     graph = {**start(), **_voice()}
-    graph["trimmed"] = ("TrimAudioDuration", {"audio": wire("spoken"), "start_index": 0.0, "duration": 0.36})
+    graph["trimmed"] = ("TrimAudioDuration", {"audio": wire("spoken"), "start_index": 0.0, "duration": 0.34})
     graph["encoded"] = ("LTXVAudioVAEEncode", {"audio": wire("trimmed"), "audio_vae": wire("avae")})
     graph["zeros"] = ("SolidMask", {"value": 0.0, "width": 64, "height": 64})
     graph["given"] = ("SetLatentNoiseMask", {"samples": wire("encoded"), "mask": wire("zeros")})

@@ -26,6 +26,8 @@ def _graphs() -> ModuleType:
 
 GRAPHS = _graphs().GRAPHS
 EQUAL = 1e-5
+CLOSE = {"two_stages_ancestral": 2e-5}  # sixteen draws, divided by small sigmas; the pages promise nothing here
+NEWER = {"CreateVideo": {"color_space"}, "ComfyMathExpression": {"values"}}  # inputs of later versions
 SAME = [
     "text_to_video", "distilled", "image_to_video", "image_at_part_strength", "two_stages", "gradient_estimation",
     "first_and_last", "ic_lora", "reference_voice", "audio_to_video", "masked_video", "ksampler", "simple_scheduler",
@@ -77,5 +79,54 @@ def test_the_latents_are_cores(graphs: Any, registry: Any, name: str) -> None:
     new = graphs.run(check.new.prompt, *(pair.new for pair in check.pairs))
     pairs = [(old, new)] if len(check.pairs) == 1 else zip(old, new, strict=True)
     differences = [difference(latents(one), latents(other)) for one, other in pairs]
-    print(name, differences)
-    assert max(differences) <= EQUAL
+    print(name, differences)  # for people who run this with -s
+    assert max(differences) <= CLOSE.get(name, EQUAL)
+
+
+@pytest.mark.parametrize("name", [name for name in GRAPHS if name not in ("unknown_pack", "native_2_5")])
+def test_it_runs_in_comfyui(graphs: Any, registry: Any, name: str) -> None:
+    """The adopted graph, small, in ComfyUI's own executor, to its savers."""
+    from openltx.adopt import adopt, read_workflow
+    from openltx.adopt.constants import folded
+    from openltx.adopt.embedded import embedded
+    from openltx.adopt.graph import Found
+
+    found = read_workflow(_graphs().api(GRAPHS[name]()), name)
+    small = adopt(Found(graph=embedded(folded(found.graph)[0]), form="API"), registry, name=name)
+    ok, error, outputs = graphs.executor.validate(small.prompt)
+    assert ok, error
+    ended, text, ui = graphs.executor.run(small.prompt, outputs)
+    assert ended == "success", text
+    assert any(ui.values())
+
+
+def test_the_tables_core_rows_name_cores_inputs(comfyui_base: Path, graphs: Any) -> None:
+    """Every row of a core node that this ComfyUI has: its sockets and widgets are that node's."""
+    from openltx.adopt.table import rows
+
+    nodes = importlib.import_module("nodes").NODE_CLASS_MAPPINGS
+    checked = 0
+    for name, row in rows().items():
+        if row.pack != "core" or name not in nodes:
+            continue
+        groups = nodes[name].INPUT_TYPES()
+        known = {key for group in ("required", "optional") for key in groups.get(group, {})}
+        named = {word.split(".")[0] for word in (*row.inputs, *(one for one in row.widgets if isinstance(one, str)))}
+        assert named - NEWER.get(name, set()) <= known, name
+        checked += 1
+    assert checked > 70
+
+
+def test_schedulers_are_comfyuis(graphs: Any, side: Any) -> None:
+    from openltx.adopt.schedules import SCHEDULERS, named_sigmas_of
+
+    for name in SCHEDULERS:
+        for steps, denoise in ((1, 1.0), (8, 1.0), (20, 0.6)):
+            inputs = {"model": ["load", 0], "scheduler": name, "steps": steps, "denoise": denoise}
+            graph = {**side.stage(), "theirs": side.node("BasicScheduler", **inputs)}
+            if name == "beta" and importlib.util.find_spec("scipy") is None:
+                continue
+            expected = graphs.run(graph, ("theirs", 0))
+            found = torch.tensor(named_sigmas_of(name, steps, denoise))
+            assert found.shape == expected.shape, (name, steps)
+            assert torch.allclose(found, expected, atol=2e-6), (name, steps)

@@ -59,7 +59,7 @@ def ui_workflow(
         for node_id, entry in prompt.items()
     }
     stands = layout(prompt, registry, heights, left=MARGIN + (0 if note is None else COLUMN))
-    last = max(int(node_id) for node_id in prompt)
+    last = max((int(node_id) for node_id in prompt), default=0)
     notes = [] if note is None else [_note(note, last + 1, len(prompt))]
     return {
         "id": str(uuid.uuid5(NAMESPACE, name)),

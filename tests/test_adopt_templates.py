@@ -1,0 +1,80 @@
+"""Core's own templates for LTX-2, 2.3 and 2.5, read from the package comfyui-workflow-templates where it is installed.
+
+OPENLTX_TEMPLATES may name the folder of its JSON files instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from openltx.adopt import Adopted, adopt, read_file
+from openltx.nodes.core import CORE_NODES
+from openltx.nodes.host.standalone.schema import registry_of
+from openltx.nodes.host.standalone.validate import validate
+from openltx.nodes.registry import NODES
+
+REGISTRY = registry_of([*NODES, *CORE_NODES])
+FILE = re.compile(r"found '[^']*[.](safetensors|gguf|png|jpg|mp4|wav|mp3)'$")
+PACKAGE = "comfyui_workflow_templates_json"
+NODE = re.compile(r'"type": ?"[^"]*ltx', re.IGNORECASE)
+OLDER = ("ltxv_image_to_video", "ltxv_text_to_video")  # LTX-Video 0.9: another model
+OTHERS = ("image_minimax_h3_t2i",)  # another model that borrows one node
+SERVICE = "api_"
+
+
+def _folder() -> Path | None:
+    if os.environ.get("OPENLTX_TEMPLATES"):
+        return Path(os.environ["OPENLTX_TEMPLATES"])
+    spec = importlib.util.find_spec(PACKAGE)
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "templates"
+
+
+def _templates() -> list[Path]:
+    folder = _folder()
+    files = [] if folder is None else sorted(folder.glob("*.json"))
+    return [path for path in files if NODE.search(path.read_text(encoding="utf-8"))]
+
+
+FOUND = _templates()
+pytestmark = pytest.mark.skipif(not FOUND, reason=f"{PACKAGE} is not installed: pip install comfyui-workflow-templates")
+
+
+def adopted(path: Path) -> Adopted:
+    return adopt(read_file(path), REGISTRY, name=path.stem)
+
+
+@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
+def test_template(path: Path) -> None:
+    """Converted without a stop; what the built-in host has all nodes for, it finds nothing wrong with but files."""
+    result = adopted(path)
+    assert result.report.lines()
+    assert all(entry.note for entry in result.report.entries if entry.kind == "unmapped")
+    kinds = [entry["class_type"] for entry in result.prompt.values()]
+    if path.stem in (*OLDER, *OTHERS):
+        assert not any(kind.startswith("OpenLTXSample") for kind in kinds)
+        return
+    if path.stem.startswith(SERVICE):
+        assert result.report.count("unmapped") == 1
+        return
+    assert "OpenLTXSampleStage" in kinds
+    assert "OpenLTXSaveAV" in kinds
+    assert result.report.preset.startswith("community")
+    if not result.report.standalone:
+        assert [text for text in validate(result.prompt, REGISTRY).problems if not FILE.search(text)] == []
+
+
+def test_all_generations_are_among_them() -> None:
+    names = " ".join(path.stem for path in FOUND)
+    assert all(text in names for text in ("video_ltx2_t2v", "video_ltx2_3_t2v", "video_ltx2_5_t2v"))
+
+
+def test_most_run_without_comfyui() -> None:
+    """Others need nodes of other models (depth, a language model, a service) or an edge filter."""
+    results = {path.stem: adopted(path) for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2"))}
+    apart = {name for name, result in results.items() if result.report.standalone}
+    assert apart == {"video_ltx2_3_ic_lora", "video_ltx2_canny_to_video", "video_ltx2_depth_to_video"}
