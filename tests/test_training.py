@@ -230,9 +230,9 @@ def test_clips_that_move_side_by_side(tmp_path: Path) -> None:
     path, ramp = tmp_path / "clips.webp", torch.arange(5)[:, None, None, None] / 8
     save_animation([(ramp + index / 4).expand(5, 16, 24, 3) for index in range(3)], path, columns=2)
     with Image.open(path) as picture:
-        assert (picture.size, picture.n_frames) == ((48, 16), 5)  # type: ignore[attr-defined]
+        assert (picture.size, picture.n_frames) == ((48, 16), 5)
         picture.seek(4)
-        assert abs(picture.convert("RGB").getpixel((40, 8))[0] - 191) < 4  # type: ignore[index,operator]
+        assert abs(picture.convert("RGB").getpixel((40, 8))[0] - 191) < 4
 
 
 def test_stages_are_named_once() -> None:

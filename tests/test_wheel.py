@@ -11,7 +11,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = (
+    "adopt",
     "commands",
+    "plan",
     "nodes",
     "model_loaders",
     "samplers",

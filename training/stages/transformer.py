@@ -30,7 +30,7 @@ ZERO = ("scale_shift_table", "adaln_single.linear", "to_gate_logits", "proj_out.
 # apart: the two streams at noise levels of their own. Where both have the same one, each tells more about itself than
 # the other does about it, and nothing makes them heed each other: after 120 000 clips a given sound changed no picture.
 # alone: neither stream sees the other, which is what guidance towards the other one pulls away from.
-MODES = {"text": 0.34, "apart": 0.3, "alone": 0.05, "image": 0.06, "audio": 0.11, "video": 0.11, "ends": 0.03}
+MODES = {"text": 0.34, "apart": 0.17, "alone": 0.04, "image": 0.22, "audio": 0.1, "video": 0.05, "ends": 0.08}
 # When the sound begins and where the object starts is decided above 0.8: two thirds of the samples are above 0.5.
 SHIFT = 2.5
 ALONE = (Perturbation(type="skip_a2v_cross_attn"), Perturbation(type="skip_v2a_cross_attn"))
