@@ -139,7 +139,9 @@ def test_nan_before_any_step(parts: Any, positive: Any) -> None:
 
 
 class Breaking:
-    """A transformer that gives NaN in one stream from its call number `at` on, counted from 1."""
+    """A transformer that gives NaN in one stream from its call number `at` on, counted from 1; its own loader, too."""
+
+    paged = False
 
     def __init__(self, real: Any, at: int, stream: str) -> None:
         self._real, self._at, self._stream, self.calls = real, at, stream, 0
