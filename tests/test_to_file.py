@@ -57,7 +57,8 @@ def test_the_file_is_the_one_of_decode_and_save(parts: Any, latent: Any, tmp_pat
     found, expected = read_sound(one), read_sound(two)
     assert found is not None
     assert expected is not None
-    assert torch.equal(found.waveform, expected.waveform)
+    assert found.waveform.shape == expected.waveform.shape
+    assert torch.allclose(found.waveform, expected.waveform, atol=0.01)  # in pieces of a second, then coded
 
 
 def test_a_long_clip_needs_no_more_than_a_short_one(parts: Any, peak_bytes: Any) -> None:
