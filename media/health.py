@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor
 
@@ -24,11 +26,36 @@ def audio_faults(waveform: Tensor) -> list[str]:
     return faults + ([f"audio: the waveform lies {offset:.2g} off its middle (DC)"] if offset > DC else [])
 
 
+class FrameHealth:
+    """What passes by, looked at frame by frame: a mask of a whole clip would be a quarter of the clip again."""
+
+    def __init__(self) -> None:
+        self._bad, self._peak, self._frames = 0, 0.0, 0
+
+    def watch(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The same chunks (f, H, W, 3); none is held."""
+        for chunk in chunks:
+            self.look(chunk)
+            yield chunk
+            del chunk
+
+    def look(self, frames: Tensor) -> None:
+        """Frames (f, H, W, 3) in [0, 1]."""
+        for frame in frames:
+            self._bad += int((~torch.isfinite(frame)).sum())
+            self._peak = max(self._peak, float(frame.max()))
+            self._frames += 1
+
+    def faults(self) -> list[str]:
+        """What was wrong with all of them; an empty list when nothing was."""
+        if self._bad:
+            return [f"video: {self._bad} values are NaN or infinite; NaN is written as black"]
+        black = self._peak < 1 / 255
+        return [f"video: all black (brightest value {self._peak:.2g})"] if black else []
+
+
 def frame_faults(frames: Tensor) -> list[str]:
     """What is wrong with frames (F, H, W, 3) in [0, 1]; an empty list when nothing is."""
-    # Frame by frame: a mask of a whole clip would be a quarter of the clip again.
-    bad = sum(int((~torch.isfinite(frame)).sum()) for frame in frames)
-    if bad:
-        return [f"video: {bad} values are NaN or infinite; NaN is written as black"]
-    peak = float(frames.max()) if frames.numel() else 0.0
-    return [f"video: all black (brightest value {peak:.2g})"] if peak < 1 / 255 else []
+    health = FrameHealth()
+    health.look(frames)
+    return health.faults()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,7 @@ def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
 
     finish: called with the whole file before it gets its name (content credentials).
     """
-    with work_folder(path.parent) as folder:
+    with _space(path), work_folder(path.parent) as folder:
         temporary = folder / f"partial{path.suffix}"
         yield temporary
         beside = None if finish is None else finish(temporary)
@@ -51,11 +52,25 @@ def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill. It becomes `path` when the block ends well; a failure leaves nothing."""
-    with work_folder(path.parent) as folder:
+    with _space(path), work_folder(path.parent) as folder:
         temporary = folder / "partial"
         temporary.mkdir()
         yield temporary
         os.replace(temporary, path)
+
+
+@contextmanager
+def _space(path: Path) -> Iterator[None]:
+    """A full disk is the user's matter: one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise ValueError(
+            f"{path}: expected room on the disk, found none ({path.parent} is full); free some space or choose another "
+            "output folder; nothing was written"
+        ) from error
 
 
 def _check_parent(path: Path) -> None:

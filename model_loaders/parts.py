@@ -29,7 +29,7 @@ from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upsca
 from .lora.network import LoraUse
 from .own_shift import OwnShift, own_shift
 from .placement import Placement
-from .text_conditioning import ConditioningCache
+from .text_conditioning import usual_cache
 from .text_encoder import TextEncoder, check_text, load_connectors, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
 from .video_vae import load_any_video_decoder, load_video_encoder, load_video_statistics, video_vae_config
@@ -58,6 +58,10 @@ class Lazy(Generic[Loaded]):
         self._others: dict[torch.dtype, Lazy[Loaded]] = {}
 
     paged = False  # whether a host decides which weights are on the device
+
+    def idle(self) -> Loaded | None:
+        """The network wherever it lies, if it has been read; for questions that need no weights."""
+        return self._loaded
 
     def drop(self) -> None:
         """Forget what was read: the next use reads it anew."""
@@ -243,7 +247,7 @@ def open_text(
     file = open_checkpoint(checkpoint)
     extra_files = [_of_same_generation(open_checkpoint(path), file) for path in extra]
     layers = check_text(encoder, file, extra_files)
-    load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=ConditioningCache())
+    load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=usual_cache())
     return TextPart(
         generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load, layers=layers
     )

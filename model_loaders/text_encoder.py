@@ -84,17 +84,23 @@ class TextEncoder:
     def encode(self, prompt: str) -> TextConditioning:
         """Contexts of a prompt, on self.device, in the dtype of the weights. The empty prompt is allowed.
 
-        The last few prompts are remembered: nothing is computed for them.
+        The last prompts are remembered: nothing is computed for them.
         """
         ids = self.tokenize(prompt)
-        networks = (self.decoder, self.projection, self.video_connector, self.audio_connector)
-        dtypes = tuple(next(network.parameters()).dtype for network in networks)
-        key = (self.identity, dtypes, self.length, tuple(ids))
-        found = self.cache.get(key, self.device)
+        found = self.cache.get(self._key(ids), self.device)
         if found is None:
             found = self.encode_ids(ids)
-            self.cache.put(key, found)
+            self.cache.put(self._key(ids), found)
         return found
+
+    def remembered(self, prompt: str, device: torch.device) -> TextConditioning | None:
+        """Contexts of a prompt that was encoded before, on `device`; the weights are not touched."""
+        return self.cache.get(self._key(self.tokenize(prompt)), device)
+
+    def _key(self, ids: Sequence[int]) -> Hashable:
+        networks = (self.decoder, self.projection, self.video_connector, self.audio_connector)
+        dtypes = tuple(next(network.parameters()).dtype for network in networks)
+        return self.identity, dtypes, self.length, tuple(ids)
 
     @torch.inference_mode()
     def encode_ids(self, ids: Sequence[int]) -> TextConditioning:

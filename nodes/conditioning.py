@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..model_loaders.parts import TextPart
+from ..model_loaders.text_conditioning import TextConditioning
 from .contexts import EMPTY
 from .generations import GENERATION
 from .host.api import compute_device, io
@@ -34,7 +35,14 @@ class EncodePrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, text_encoder: TextPart, text: str) -> io.NodeOutput:
-        encoded = text_encoder.encoder.on(compute_device()).encode(text)
+        encoded = encoded_text(text_encoder, text)
         contexts = torch.cat([encoded.video_context, encoded.audio_context], dim=-1)
         options = {GENERATION: text_encoder.generation} | ({} if text.strip() else {EMPTY: True})
         return io.NodeOutput([[contexts, options]])
+
+
+def encoded_text(part: TextPart, text: str) -> TextConditioning:
+    """Contexts of a prompt; of one that was encoded before without moving the encoder, which would push out others."""
+    device, encoder = compute_device(), part.encoder.idle()
+    found = None if encoder is None else encoder.remembered(text, device)
+    return part.encoder.on(device).encode(text) if found is None else found

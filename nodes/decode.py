@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,11 +11,10 @@ from torch import Tensor
 from ..media.health import audio_faults, frame_faults
 from ..model_loaders.parts import AudioPart, VideoPart
 from ..networks.audio_vae import decode_audio
-from ..networks.video_vae.memory import planned_decode_bytes
 from ..networks.video_vae.pixels import to_images
-from ..samplers.shapes import pixel_frames
+from .frames import decoded_frames
 from .generations import of_part
-from .host.api import compute_device, io, progress, warn_user
+from .host.api import compute_device, io, warn_user
 from .latents import Latent, audio_of, video_of
 from .made import MADE, made_of, part_step, with_steps
 
@@ -49,13 +49,7 @@ class DecodeVideo(io.ComfyNode):
     def execute(cls, video_vae: VideoPart, latent: Latent, precision: str = OF_LOADER) -> io.NodeOutput:
         video, part = video_of(of_part(latent, video_vae)), video_vae.decoder
         part = part if precision == OF_LOADER else part.in_dtype(torch.float32)
-        decoder = part.on(compute_device(), memory=planned_decode_bytes(video[:1], part.dtype))
-        bar = progress(pixel_frames(video.shape[2]))
-        chunks = []
-        for chunk in decoder.decode_stream(video[:1].to(compute_device())):
-            chunks.append(to_images(chunk)[0].cpu())
-            bar.update(chunk.shape[2])
-        images = torch.cat(chunks)
+        images = torch.cat(list(decoded_frames(part, video[:1])))
         return io.NodeOutput(_checked(images, replace(video_vae, decoder=part), latent))
 
 
@@ -106,14 +100,19 @@ class DecodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio_vae: AudioPart, latent: Latent) -> io.NodeOutput:
-        audio = audio_of(of_part(latent, audio_vae))
-        device = compute_device()
-        decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
-        waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device))
-        for fault in audio_faults(waveform[0]):
+        audio = decoded_sound(audio_vae, latent)
+        for fault in audio_faults(audio["waveform"][0]):
             warn_user(fault)
-        steps = (*made_of(latent), part_step("decode audio", audio_vae.path.name, audio_vae.decoder.dtype))
-        return io.NodeOutput({"waveform": waveform.cpu(), "sample_rate": sample_rate, MADE: steps})
+        return io.NodeOutput(audio)
+
+
+def decoded_sound(audio_vae: AudioPart, latent: Latent, *, chunk: int | None = None) -> dict[str, Any]:
+    """The AUDIO of a latent, with its history; chunk: latent frames at a time."""
+    audio, device = audio_of(of_part(latent, audio_vae)), compute_device()
+    decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
+    waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device), chunk=chunk)
+    steps = (*made_of(latent), part_step("decode audio", audio_vae.path.name, audio_vae.decoder.dtype))
+    return {"waveform": waveform.cpu(), "sample_rate": sample_rate, MADE: steps}
 
 
 def _checked(images: Tensor, video_vae: VideoPart, latent: Latent) -> Tensor:

@@ -34,11 +34,13 @@ ROWS = 8  # one row in so many goes into the digest of the frames
 Graph = Mapping[str, Mapping[str, Any]]
 
 
-def output_tags(hidden: Any, frames: Tensor | None, audio: Mapping[str, Any] | None) -> dict[str, str]:
+def output_tags(
+    hidden: Any, frames: Tensor | Mapping[str, Any] | None, audio: Mapping[str, Any] | None
+) -> dict[str, str]:
     """Texts for a file: JSON under `prompt`, each key of `extra_pnginfo` (usually `workflow`), and `openltx`.
 
     hidden: the node's hidden values, or None outside a run. frames (F, H, W, C), audio: what will be saved, with its
-    history. Empty where the host's metadata is switched off.
+    history, or of frames that are not made yet the history alone. Empty where the host's metadata is switched off.
     """
     if not metadata_wanted():
         return {}
@@ -49,7 +51,9 @@ def output_tags(hidden: Any, frames: Tensor | None, audio: Mapping[str, Any] | N
     return tags | {"openltx": json.dumps(manifest(prompt, frames, audio))}
 
 
-def manifest(prompt: Graph, frames: Tensor | None, audio: Mapping[str, Any] | None) -> dict[str, Any]:
+def manifest(
+    prompt: Graph, frames: Tensor | Mapping[str, Any] | None, audio: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """The run manifest, ready for JSON."""
     device, sound = compute_device(), None if audio is None else audio["waveform"][0]
     steps = merged_steps(made_of(frames), made_of(audio))
@@ -74,7 +78,11 @@ def manifest(prompt: Graph, frames: Tensor | None, audio: Mapping[str, Any] | No
         **seeds_and_models(prompt),
         "settings": _literals(prompt, lambda name: "seed" not in name),
         "steps": [{name: value for name, value in step.items() if name != "latent"} for step in steps],
-        "result": {"latents": _latents(steps), "frames": digest(frames, ROWS), "sound": digest(sound, 1)},
+        "result": {
+            "latents": _latents(steps),
+            "frames": digest(frames if isinstance(frames, Tensor) else None, ROWS),
+            "sound": digest(sound, 1),
+        },
     }
 
 

@@ -24,6 +24,7 @@ from .lora import LoadLora, LoadTextLora
 from .mask_items import ConditionInpaint, ConditionRetake
 from .negative_prompt import NegativePrompt
 from .noise import NextNoise, Noise
+from .plan import MemoryPlan
 from .recipe import Recipe
 from .rendering import RenderCanvas, RenderKeyframes, RenderTile, StitchTiles, TrimAudio, TrimVideo
 from .rules import Sampler
@@ -33,12 +34,13 @@ from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
 from .step_changes import ScaleSteps, SteadySteps
 from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
+from .to_file import DecodeToFile
 from .train import TrainLora
 from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, TrainLora),
+    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, TrainLora, MemoryPlan),
     *(EnhancePrompt, EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
@@ -60,6 +62,6 @@ NODES: list[type[io.ComfyNode]] = [
     *(EncodePrompts, SampleLong, SampleLooping),
     *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
-    *(DecodeVideo, DecodeAudio, DecodeKeyframes, SaveAV, SaveAudio, SaveFrames),
+    *(DecodeVideo, DecodeAudio, DecodeKeyframes, DecodeToFile, SaveAV, SaveAudio, SaveFrames),
     *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),
 ]

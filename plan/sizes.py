@@ -60,6 +60,11 @@ class ModelSizes:
     vocoder: VocoderConfig | None = None
     upscaler: LatentUpscalerConfig | None = None
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Bytes of each block of the transformer."""
+        return self.weights["denoise"].blocks
+
 
 def published_sizes(name: str, weight_format: str = "bf16") -> ModelSizes:
     """A published model with the linear weights of its blocks, and of its text encoder, in a format of FORMATS.

@@ -16,6 +16,7 @@ from openltx.nodes import memory
 from openltx.nodes.conditioning import EncodePrompt
 from openltx.nodes.latents import EmptyAVLatent, members
 from openltx.nodes.load import INSIDE, LoadModel
+from openltx.nodes.plan import MemoryPlan
 from openltx.nodes.sample import Sample
 from openltx.nodes.schedule import DistilledSchedule
 
@@ -124,3 +125,15 @@ def test_a_chosen_placement_is_followed_and_kept(graph: dict[str, Any]) -> None:
     assert memory._streamed[streamed.transformer][1] is first
     memory.forget(streamed.transformer)
     assert streamed.transformer not in memory._streamed
+
+
+def test_the_plan_node_says_what_is_needed_and_can_be_overruled(graph: dict[str, Any]) -> None:
+    asked = graph["model"], graph["latent"], 2, 8
+    _, plan = MemoryPlan.execute(*asked, "auto").args
+    assert plan.splitlines()[2].startswith("denoise")
+    chosen, plan = MemoryPlan.execute(*asked, "streamed", 1, 1, 16).args
+    assert "chosen otherwise" in plan
+    assert chosen.placement == Placement(resident_blocks=1, passes_at_once=1, feed_forward_chunk=16)
+    assert all(torch.allclose(a, b, atol=1e-4) for a, b in zip(sampled(graph, chosen), sampled(graph), strict=True))
+    with pytest.raises(ValueError, match="resident_blocks: expected at most"):
+        MemoryPlan.execute(*asked, "auto", 200)

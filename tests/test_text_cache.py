@@ -84,3 +84,38 @@ def test_a_prompt_is_computed_once_for_each_file_and_precision(monkeypatch: pyte
     assert len(computed) == 3
     load(one, cache).encode("a blue lamp")
     assert len(computed) == 4
+
+
+def test_bytes_are_bounded_too() -> None:
+    one = contexts(1)
+    size = one.video_context.nbytes + one.audio_context.nbytes
+    cache = ConditioningCache(10, limit=2 * size)
+    for name in "abc":
+        cache.put(name, contexts(1))
+    assert len(cache) == 2
+    assert cache.get("a", CPU) is None
+
+
+def test_a_folder_keeps_contexts_for_the_next_process(tmp_path: Path) -> None:
+    ConditioningCache(folder=tmp_path).put(("file", (1, 2)), contexts(3))
+    later = ConditioningCache(folder=tmp_path)
+    found = later.get(("file", (1, 2)), CPU)
+    assert found is not None
+    assert (found.video_context == 3).all()
+    assert found.mask is None
+    assert later.get(("file", (1, 3)), CPU) is None
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"broken")
+    assert ConditioningCache(folder=tmp_path).get(("file", (1, 2)), CPU) is None
+
+
+@needs_golden
+def test_a_remembered_prompt_needs_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert GOLDEN is not None
+    encoder = load(GOLDEN / "chain_2.3.safetensors", ConditioningCache())
+    assert encoder.remembered("a red lamp", CPU) is None
+    expected = encoder.encode("a red lamp")
+    monkeypatch.setattr(TextEncoder, "encode_ids", None)
+    found = encoder.remembered(" a red lamp ", CPU)
+    assert found is not None
+    assert torch.equal(found.video_context, expected.video_context)

@@ -8,7 +8,8 @@ from einops import reduce
 from torch import Tensor
 
 from ..vocoder import Vocoder, vocode
-from .decoder import AudioDecoder, decode_mel
+from ..vocoder.chunks import CHUNK_FRAMES as MEL_CHUNK
+from .decoder import CHUNK_FRAMES, AudioDecoder, decode_mel
 from .encoder import AudioEncoder
 from .mel import log_mel
 from .resample import resample
@@ -35,13 +36,17 @@ def encode_audio(encoder: AudioEncoder, waveform: Tensor, sampling_rate: int) ->
     return latent
 
 
-def decode_audio(decoder: AudioDecoder, vocoder: Vocoder, latent: Tensor) -> tuple[Tensor, int]:
+def decode_audio(
+    decoder: AudioDecoder, vocoder: Vocoder, latent: Tensor, *, chunk: int | None = None
+) -> tuple[Tensor, int]:
     """Normalised latent (B, C, T, f) → waveform (B, 2, N) float32 in [−1, 1], and its rate in Hz.
 
-    N is 10 ms for each of the 4T−3 mel frames. Memory does not grow with T beyond the waveform itself.
+    N is 10 ms for each of the 4T−3 mel frames. Memory does not grow with T beyond the waveform itself. chunk: latent
+    frames (25 a second) at a time; None: as many as are fast. A chunk's neighbours are computed again.
     """
-    mel = decode_mel(decoder, latent.to(torch.float32))
-    return vocode(vocoder, mel), vocoder.output_sampling_rate
+    frames, mel_frames = (CHUNK_FRAMES, MEL_CHUNK) if chunk is None else (chunk, 4 * chunk)
+    mel = decode_mel(decoder, latent.to(torch.float32), chunk_frames=frames)
+    return vocode(vocoder, mel, chunk_frames=mel_frames), vocoder.output_sampling_rate
 
 
 def to_stereo(waveform: Tensor) -> Tensor:

@@ -115,6 +115,11 @@ class InCLIP(Lazy[TextEncoder]):
         super().__init__(lazy.source, lazy.dtype)
         self._clip = clip
 
+    def idle(self) -> TextEncoder | None:
+        """Where weights are patched, what is remembered under the files' name is of others."""
+        patcher = self._clip.patcher
+        return None if patcher.patches else patcher.model.encoder
+
     def on(self, device: torch.device, *, memory: int = 0) -> TextEncoder:
         self._clip.load_model({})
         stage: TextStage = self._clip.patcher.model

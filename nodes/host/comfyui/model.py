@@ -20,6 +20,7 @@ from ....model_loaders.checkpoint import open_checkpoint
 from ....model_loaders.lora.network import apply_loras
 from ....model_loaders.operations import StoredLinear
 from ....model_loaders.parts import AUDIO_BINS, DiffusionModel, Lazy, refuse_mixed
+from ....model_loaders.placement import Placement
 from ....model_loaders.text_encoder import load_connectors
 from ....model_loaders.transformer import is_quantised, load_transformer
 from ....networks.operations import torch_operations
@@ -35,6 +36,7 @@ from .network import CONDITIONS, HostTransformer
 from .runtime import warn_user
 
 LORAS = "openltx_loras"  # attachment of a ModelPatcher: what our own nodes have added
+PLACEMENT = "openltx_placement"  # attachment: what Memory Plan (LTX) has chosen
 SHIFT = 2.37  # of named schedulers (spec sampling.md 9.4)
 
 
@@ -173,7 +175,7 @@ def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
     Raises CheckpointError for a file that does not hold what its header says, ValueError where patches would be lost.
     """
     if isinstance(handle.transformer, PatchedNetwork):
-        return handle.transformer.patcher
+        return _with_placement(handle.transformer.patcher, handle.placement)
     if parent is None or not isinstance(parent.model, OpenLTXModel):
         return _loaded(handle)
     known = parent.get_attachment(LORAS) or ()
@@ -184,6 +186,15 @@ def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
     add_loras(patcher, handle.loras[len(known) :])
     patcher.set_attachments(LORAS, handle.loras)
     return patcher
+
+
+def _with_placement(patcher: Any, placement: Placement | None) -> Any:
+    """How our stages call the network; where the weights lie is ComfyUI's business."""
+    if placement == patcher.get_attachment(PLACEMENT):
+        return patcher
+    changed = patcher.clone()
+    changed.set_attachments(PLACEMENT, placement)
+    return changed
 
 
 def own_model(model: Any, name: str) -> DiffusionModel:
@@ -198,7 +209,8 @@ def own_model(model: Any, name: str) -> DiffusionModel:
             "sample it with SamplerCustomAdvanced"
         )
     network = PatchedNetwork(model, inner.handle.transformer)
-    return replace(inner.handle, transformer=network, loras=model.get_attachment(LORAS) or inner.handle.loras)
+    loras = model.get_attachment(LORAS) or inner.handle.loras
+    return replace(inner.handle, transformer=network, loras=loras, placement=model.get_attachment(PLACEMENT))
 
 
 def _loaded(handle: DiffusionModel, *, disable_dynamic: bool = False) -> Any:

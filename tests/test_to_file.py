@@ -1,0 +1,102 @@
+"""Decoding straight into a file: the same frames as through a graph of decode and save, held piece by piece."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from openltx.media.av_reader import read_frames, read_sound
+from openltx.media.targets import whole_file
+from openltx.networks.video_vae.decoder import VideoDecoder
+from openltx.nodes import frames as frames_module
+from openltx.nodes.decode import DecodeAudio, DecodeVideo
+from openltx.nodes.frames import Cut, decoded_frames
+from openltx.nodes.host.standalone.settings import Settings, use
+from openltx.nodes.latents import EmptyAVLatent, video_of
+from openltx.nodes.load import INSIDE, LoadModel
+from openltx.nodes.save import SaveAV
+from openltx.nodes.to_file import DecodeToFile
+
+
+@pytest.fixture(scope="module")
+def parts() -> Any:
+    return LoadModel.execute("openltx-tiny-2.3.safetensors", INSIDE, "float32").args
+
+
+@pytest.fixture(scope="module")
+def latent(parts: Any) -> Any:
+    made = EmptyAVLatent.execute(parts[0], 64, 32, 25, 24.0).args[0]
+    generator = torch.Generator().manual_seed(0)
+    for member in made["samples"].tensors:
+        member.copy_(torch.randn(member.shape, generator=generator))
+    return made
+
+
+def saved(folder: Path) -> Path:
+    (path,) = folder.glob("*.mkv")
+    return path
+
+
+def test_the_file_is_the_one_of_decode_and_save(parts: Any, latent: Any, tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    (tmp_path / "one").mkdir()
+    with torch.inference_mode(), use(Settings(output_folder=tmp_path / "two")):
+        images = DecodeVideo.execute(parts[2], latent).args[0]
+        sound = DecodeAudio.execute(parts[3], latent).args[0]
+        SaveAV.execute(images, 24.0, "x", "mkv", sound, "ffv1")
+    with torch.inference_mode(), use(Settings(output_folder=tmp_path / "one")):
+        DecodeToFile.execute(parts[2], latent, 24.0, "x", "mkv", parts[3], "ffv1")
+    two, one = saved(tmp_path / "two"), saved(tmp_path / "one")
+    assert torch.equal(torch.as_tensor(read_frames(one)), torch.as_tensor(read_frames(two)))
+    found, expected = read_sound(one), read_sound(two)
+    assert found is not None
+    assert expected is not None
+    assert found.waveform.shape == expected.waveform.shape
+    assert torch.allclose(found.waveform, expected.waveform, atol=0.01)  # in pieces of a second, then coded
+
+
+def test_a_long_clip_needs_no_more_than_a_short_one(parts: Any, peak_bytes: Any) -> None:
+    """Once all layers have something to remember, which takes some 24 latent frames."""
+    decoder = parts[2].decoder
+    peaks = []
+    for count in (24, 72):
+        latent = torch.randn(1, decoder.on(torch.device("cpu")).config.latent_channels, count, 1, 2)
+        with torch.inference_mode(), peak_bytes(latent) as peak:
+            for chunk in decoded_frames(decoder, latent):
+                del chunk
+        peaks.append(peak.peak)
+    assert peaks[1] <= 1.05 * peaks[0]
+
+
+def test_decoding_goes_on_where_memory_ended(parts: Any, latent: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, video, original = list[str](), video_of(latent)[:1], VideoDecoder.decode_stream
+    expected = torch.cat(list(decoded_frames(parts[2].decoder, video)))
+    monkeypatch.setattr(frames_module, "warn_user", told.append)
+    monkeypatch.setattr(frames_module, "CUTS", (Cut(2**14), Cut(2**13)))
+
+    def broken(self: VideoDecoder, latent: Tensor, *, limit: int | None = None, **options: Any) -> Iterator[Tensor]:
+        for index, chunk in enumerate(original(self, latent, limit=limit, **options)):
+            if limit == 2**14 and index == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            yield chunk
+
+    monkeypatch.setattr(VideoDecoder, "decode_stream", broken)
+    found = torch.cat(list(decoded_frames(parts[2].decoder, video)))
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert len(told) == 1
+    assert told[0].startswith("out of memory: decoding goes on from frame ")
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected room on the disk, found none") as error:
+        with whole_file(tmp_path / "a.mp4"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert "\n" not in str(error.value)
+    assert not list(tmp_path.glob("*.mp4"))
