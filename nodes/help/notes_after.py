@@ -208,7 +208,7 @@ ENDINGS = {
     "OpenLTXSaveFrames": Note(errors=(EXR_PACKAGE, *SIGNING)),
     "OpenLTXSaveIntermediates": Note(
         use="Encode a long prompt once and go on another day, take a latent out between two stages, or compare "
-        "numbers. Move the file to the input folder for Load Intermediates. Every tensor keeps its own type of numbers.",
+        "numbers. Move the file to the input folder for Load Intermediates. Numbers keep their type.",
         errors=(
             "intermediates: expected something to save, found nothing; connect a wire",
             "latent: expected one without conditioning items, found some; save it before them",
