@@ -15,6 +15,7 @@ from .hdr import CodesToLight, LightToCodes, LoadEXR, PreviewHDR
 from .host.api import io
 from .image_items import ConditionImage, ConditionReference, ConditionSlots
 from .inspect import InspectFile
+from .intermediates import LoadIntermediates, SaveIntermediates
 from .join import JoinAV, SplitAV
 from .latents import EmptyAVLatent
 from .load import LoadModel, LoadTransformer, LoadUpscaler, LoadVAE, OneStream
@@ -40,7 +41,7 @@ from .upscale import UpscaleLatent
 
 NODES: list[type[io.ComfyNode]] = [
     *(LoadModel, LoadTransformer, LoadVAE, LoadUpscaler, OneStream),
-    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, TrainLora, MemoryPlan),
+    *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, LoadIntermediates, TrainLora, MemoryPlan),
     *(EnhancePrompt, EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
     *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
@@ -62,6 +63,7 @@ NODES: list[type[io.ComfyNode]] = [
     *(EncodePrompts, SampleLong, SampleLooping),
     *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
-    *(DecodeVideo, DecodeAudio, DecodeKeyframes, DecodeToFile, SaveAV, SaveAudio, SaveFrames),
+    *(DecodeVideo, DecodeAudio, DecodeKeyframes, DecodeToFile),
+    *(SaveAV, SaveAudio, SaveFrames, SaveIntermediates),
     *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),
 ]

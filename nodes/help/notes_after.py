@@ -206,6 +206,16 @@ ENDINGS = {
         errors=("sample rate: expected one of … for …, found …; choose flac", *SIGNING),
     ),
     "OpenLTXSaveFrames": Note(errors=(EXR_PACKAGE, *SIGNING)),
+    "OpenLTXSaveIntermediates": Note(
+        use="Encode a long prompt once and go on another day, take a latent out between two stages, or compare "
+        "numbers. Move the file to the input folder for Load Intermediates. Numbers keep their type.",
+        errors=(
+            "intermediates: expected something to save, found nothing; connect a wire",
+            "latent: expected one without conditioning items, found some; save it before them",
+            "noise: expected the latent that it is for, found none; connect it too",
+            OUTSIDE,
+        ),
+    ),
     "OpenLTXLoadEXR": Note(
         errors=(
             EXR_PACKAGE,

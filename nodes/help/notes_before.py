@@ -79,6 +79,13 @@ LOADERS = {
         use="The only node that connects to the network, and only while its switch is on. An interrupted download "
         "goes on when it is queued again.",
     ),
+    "OpenLTXLoadIntermediates": Note(
+        errors=(
+            "…: expected a file of Save Intermediates (LTX), found another; choose one",
+            "noise: expected numbers for … (samples, tokens, channels), found …; use Noise (LTX), or the latent that "
+            "the noise was saved for",
+        ),
+    ),
     "OpenLTXLoadClip": Note(
         memory="Frames are held as 32-bit floats: 12 bytes a pixel, 0.55 GiB for 5 s of 768 x 512 at 25 a second. "
         "Take a range of seconds of a long file.",

@@ -49,8 +49,11 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     else:
         path, passed = comfyui_side.checkout(), len(ended.get("passed", ()))
         say(f"{comfyui_side.version_of(path)} in {path}: {passed} passed, {len(ended.get('failed', ()))} failed")
+    skipped: dict[str, list[str]] = {}
     for report in ended.get("skipped", ()):
-        say(f"skipped {report.nodeid}: {report.longrepr[2].removeprefix('Skipped: ')}")
+        skipped.setdefault(report.longrepr[2].removeprefix("Skipped: "), []).append(report.nodeid)
+    for why, tests in skipped.items():
+        say(f"skipped {f'{len(tests)} tests' if len(tests) > 3 else ', '.join(tests)}: {why}")
     for line in OTHER_HOSTS:
         say(line)
 

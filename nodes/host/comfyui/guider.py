@@ -15,6 +15,7 @@ from ....samplers.streams import Streams
 from ....samplers.tiling import TilePlan
 from ...guide import Guider
 from .conditions import streams_of
+from .foreign import ForeignNetwork, asked_of_foreign
 from .model import PatchedNetwork
 from .network import PASS
 from .runtime import warn_user
@@ -81,6 +82,8 @@ class NativeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI i
         """Passes that are alike but for their prompt, through ComfyUI's own batching by memory."""
         conds = [self.conds["negative" if a_pass.name == "unconditioned" else "positive"] for a_pass in passes]
         inner = {**options.get("transformer_options", {}), PASS: passes[0]}
+        if isinstance(self.own.model.transformer, ForeignNetwork):
+            inner |= asked_of_foreign(passes[0], self.model_patcher.model.diffusion_model)
         asked = {**options, "transformer_options": inner}
         replaced = options.get("sampler_calc_cond_batch_function")
         if replaced is not None:
@@ -110,7 +113,7 @@ class NativeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI i
 def native_guider(guider: Guider) -> NativeGuider:
     """Our guidance over a MODEL → GUIDER."""
     network = guider.model.transformer
-    assert isinstance(network, PatchedNetwork)
+    assert isinstance(network, PatchedNetwork | ForeignNetwork)
     return NativeGuider(guider, network.patcher)
 
 

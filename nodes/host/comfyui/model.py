@@ -30,6 +30,7 @@ from ...contexts import UNPROCESSED, split_contexts
 from ...generations import GENERATION
 from ...predictor import activation_bytes
 from .conditions import VOICE, conditions_of
+from .foreign import refusal
 from .latents import LatentFormat
 from .lora import PREFIX, add_loras
 from .network import CONDITIONS, HostTransformer
@@ -204,10 +205,7 @@ def own_model(model: Any, name: str) -> DiffusionModel:
     inner = getattr(model, "model", None)
     if not isinstance(inner, OpenLTXModel):
         found = type(inner if inner is not None else model).__name__
-        raise ValueError(
-            f"{name}: expected a model from Load LTX Model, found ComfyUI's {found}; load its file with our node, or "
-            "sample it with SamplerCustomAdvanced"
-        )
+        raise ValueError(f"{name}: {refusal(found)}")
     network = PatchedNetwork(model, inner.handle.transformer)
     loras = model.get_attachment(LORAS) or inner.handle.loras
     return replace(inner.handle, transformer=network, loras=loras, placement=model.get_attachment(PLACEMENT))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .clip import native_clip, own_clip
+from .foreign import TAKEN_BY, foreign_model, is_foreign
 from .guider import native_guider, own_guider
 from .model import native_model, own_model
 from .noise import own_noise
@@ -40,6 +41,12 @@ NATIVE: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
 """What our node gives, and the objects that it was given by their types → object on a wire."""
 
 
+def _own(kind: str, value: Any, name: str, node_id: str) -> Any:
+    if kind == "MODEL" and node_id in TAKEN_BY and is_foreign(value):
+        return foreign_model(value)
+    return OWN[kind](value, name)
+
+
 def translated(node: type[Any]) -> type[Any]:
     """The node as ComfyUI registers it."""
 
@@ -53,7 +60,7 @@ def translated(node: type[Any]) -> type[Any]:
                 kind = types.get(name, "")
                 if kind in OWN and value is not None:
                     wires.setdefault(kind, []).append(value)
-                    inputs[name] = OWN[kind](value, name)
+                    inputs[name] = _own(kind, value, name, schema.node_id)
             output = super().execute(**inputs)
             if not isinstance(output, io.NodeOutput):
                 return output
