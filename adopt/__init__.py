@@ -62,5 +62,6 @@ def _result(rewriter: Rewriter, name: str) -> Adopted:
     old: dict[str, Node] = {new: rewriter.source[one] for new, one in origins.items()}
     rewriter.report.standalone = standalone_reason(prompt, rewriter.registry)
     rewriter.report.preset = preset_of(prompt)
-    ui = ui_file(prompt, with_stand_ins(rewriter.registry, prompt, old), old, name=name)
+    stand_ins = with_stand_ins(rewriter.registry, prompt, old)
+    ui = ui_file(prompt, stand_ins, old, name=name, note=rewriter.report.note(name))
     return Adopted(prompt=prompt, ui=ui, report=rewriter.report, source=rewriter.source, origins=origins)

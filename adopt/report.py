@@ -66,6 +66,18 @@ class Report:
         hosts = f"ComfyUI only: {self.standalone}" if self.standalone else "ComfyUI and openltx run"
         return [*found, f"runs in: {hosts}"]
 
+    def note(self, name: str) -> str:
+        """What somebody who opens the new workflow should know, in Markdown."""
+        lost = [f"- {entry.node}: {entry.note}" for entry in self.entries if entry.kind == "unmapped"]
+        rows = [f"## {name}", "", "Adopted by `openltx adopt`.", f"Preset: {self.preset}" if self.preset else ""]
+        rows += ["", "**Not mapped**", "", *lost] if lost else []
+        rows += (
+            ["", "**Differs from the old one**", "", *(f"- {text}" for text in self.differences)]
+            if self.differences
+            else []
+        )
+        return "\n".join(rows)
+
     def as_json(self) -> dict[str, Any]:
         return {
             "entries": [asdict(entry) for entry in self.entries],

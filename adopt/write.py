@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..model_loaders.catalogue import files
 from ..nodes.host.standalone.schema import Registry
 from ..nodes.host.standalone.ui_format import ui_workflow
 from .graph import Node
@@ -45,9 +46,13 @@ def api_prompt(prompt: Prompt) -> tuple[Prompt, dict[str, str]]:
     return found, numbers
 
 
-def ui_file(prompt: Prompt, registry: Registry, origins: Mapping[str, Node], *, name: str) -> dict[str, Any]:
-    """UI format. Nodes that were kept have the values and properties of their own file."""
-    file = ui_workflow(prompt, registry, name=name)
+def ui_file(prompt: Prompt, registry: Registry, origins: Mapping[str, Node], *, name: str, note: str) -> dict[str, Any]:
+    """UI format. Nodes that were kept have the values and properties of their own file.
+
+    note: Markdown that stands left of the graph.
+    """
+    models = {file.name: {"name": file.name, "url": file.url, "directory": file.role} for file in files()}
+    file = ui_workflow(prompt, registry, name=name, models=models, note=note)
     for node in file["nodes"]:
         origin = origins.get(str(node["id"]))
         if origin is None or origin.raw is None or origin.type != node["type"]:
