@@ -27,6 +27,7 @@ FILES = (
     "VHS_LoadAudio",
 )
 SIDE, FRAMES, STEPS = 64, 9, 3  # of the first stage
+WRITERS = ("TextGenerateLTX2Prompt", "LTXVGemmaEnhancePrompt", "LTXVPromptEnhancer")  # the model writes no prompts
 BLOCKS, BLOCK = ("blocks", "skip_blocks", "block_indices", "stg_layers_indices"), "1"  # the model has four
 SIDES = ("width", "height", "resize_type.width", "resize_type.height", "target_width", "target_height")
 LONG = ("resize_type.longer_size", "resize_type.shorter_size", "longer_edge", "largest_size")
@@ -35,11 +36,15 @@ LATENTS = ("empty_video", "image_to_video", "base_sampler")
 
 def embedded(graph: Graph) -> Graph:
     """A graph that runs on the embedded model, with the same nodes but for loaders, LoRAs and what asks for them."""
+    longest = _longest(graph)
     found = {node.id: replace(node, inputs=dict(node.inputs)) for node in graph.values()}
     for node in list(found.values()):
         row = rows().get(node.type)
         rule = None if row is None else row.rule
-        if rule == "lora":
+        if node.type in WRITERS:
+            _rewire(found, node.id, {0: node.inputs.get("prompt")})
+            del found[node.id]
+        elif rule == "lora":
             _bypass(found, node)
         elif rule == "lora_factor":
             _drop(found, node)
@@ -50,7 +55,7 @@ def embedded(graph: Graph) -> Graph:
         if isinstance(node.inputs.get("steps"), int):
             node.inputs["steps"] = min(node.inputs["steps"], STEPS)
         node.inputs |= {name: BLOCK for name in BLOCKS if name in node.inputs}
-        _smaller(found, node, rule)
+        _smaller(node, rule, longest)
     return found
 
 
@@ -68,10 +73,10 @@ def _small(graph: Graph, node: Node, rule: str) -> None:
         _rewire(graph, node.id, {0: Wire(node.id, 2)})
 
 
-def _smaller(graph: Graph, node: Node, rule: str | None) -> None:
+def _smaller(node: Node, rule: str | None, longest: int) -> None:
+    """Sides and lengths in proportion; longest: the longest side of the old graph's latents."""
     if node.type in ("LatentUpscaleModelLoader", "LowVRAMLatentUpscaleModelLoader"):
         node.inputs["model_name"] = UPSCALER
-    longest = max(_sides(graph), default=SIDE)
     for name, value in list(node.inputs.items()):
         if not isinstance(value, int) or isinstance(value, bool):
             continue
@@ -86,15 +91,19 @@ def _smaller(graph: Graph, node: Node, rule: str | None) -> None:
             node.inputs[name] = min(value, FRAMES - 1)
 
 
-def _sides(graph: Graph) -> list[int]:
-    """Of the latents of a graph, as it was when it is asked first."""
-    return [
-        node.inputs[name]
-        for node in graph.values()
-        if node.type in rows() and rows()[node.type].rule in LATENTS
-        for name in ("width", "height")
-        if isinstance(node.inputs.get(name), int)
-    ]
+def _longest(graph: Graph) -> int:
+    """Of its latents; where their size comes from pictures, of these."""
+    for rules in (LATENTS, None):
+        nodes = [
+            node
+            for node in graph.values()
+            if rules is None or (node.type in rows() and rows()[node.type].rule in rules)
+        ]
+        sides = [node.inputs.get(name) for node in nodes for name in SIDES]
+        found = [side for side in sides if isinstance(side, int) and side > 0]
+        if found:
+            return max(found)
+    return SIDE
 
 
 def _bypass(graph: Graph, node: Node) -> None:

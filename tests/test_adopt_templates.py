@@ -13,8 +13,13 @@ from pathlib import Path
 import pytest
 
 from openltx.adopt import Adopted, adopt, read_file
+from openltx.adopt.constants import folded
+from openltx.adopt.embedded import embedded
+from openltx.adopt.graph import Found
 from openltx.nodes.core import CORE_NODES
+from openltx.nodes.host.standalone import executor
 from openltx.nodes.host.standalone.schema import registry_of
+from openltx.nodes.host.standalone.settings import Settings, model_folders_below
 from openltx.nodes.host.standalone.validate import validate
 from openltx.nodes.registry import NODES
 
@@ -78,3 +83,17 @@ def test_most_run_without_comfyui() -> None:
     results = {path.stem: adopted(path) for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2"))}
     apart = {name for name, result in results.items() if result.report.standalone}
     assert apart == {"video_ltx2_3_ic_lora", "video_ltx2_canny_to_video", "video_ltx2_depth_to_video"}
+
+
+KEPT = executor.Cache()  # the model is loaded once
+RUN = [path for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2")) and "depth" not in path.stem]
+
+
+@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+def test_a_small_version_runs_in_the_built_in_host(path: Path, tmp_path: Path) -> None:
+    small = adopt(Found(graph=embedded(folded(read_file(path).graph)[0]), form="UI"), REGISTRY, name=path.stem)
+    if small.report.standalone:
+        pytest.skip(f"needs {small.report.standalone}, which only ComfyUI has")
+    place = Settings(output_folder=tmp_path, model_folders=model_folders_below(tmp_path), metadata=False)
+    results = executor.run(small.prompt, REGISTRY, settings=place, keep=KEPT)
+    assert all(result.ui for result in results.values())

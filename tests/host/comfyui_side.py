@@ -83,6 +83,9 @@ class _Server:
     last_prompt_id = None
     sockets_metadata: dict[str, Any] = {}
 
+    def send_progress_text(self, *_: Any, **__: Any) -> None:
+        """Of nodes that show a value while they run."""
+
     def send_sync(self, event: Any, data: Any, sid: Any = None) -> None:
         pass
 
