@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from openltx.nodes.help.errors import MISSING
-from openltx.nodes.help.locales import LANGUAGES, LOCALES, PHRASES, locale_files, phrases, share, texts_of
+from openltx.nodes.help.locales import LANGUAGES, LOCALES, PHRASES, locale_files, missing, phrases, share, texts_of
 from openltx.nodes.help.notes import NOTES
 from openltx.nodes.help.pages import PAGES, page, page_files, stray_pages
 from openltx.nodes.host.standalone import io
@@ -21,11 +22,10 @@ ROOT = Path(__file__).resolve().parents[1]
 REGISTRY = registry_of(NODES)
 KNOWN = phrases(PHRASES.read_text(encoding="utf-8"))
 AGAIN = "is stale: run python -m openltx.nodes.help"
-MOST_USED = """
-OpenLTXLoadModel OpenLTXLoadTransformer OpenLTXLoadVAE OpenLTXLoadUpscaler OpenLTXLoadLora
-OpenLTXEncodePrompt OpenLTXEmptyAVLatent OpenLTXUpscaleLatent OpenLTXConditionImage OpenLTXConditionReference
-OpenLTXGivenAudio OpenLTXSchedule OpenLTXDistilledSchedule OpenLTXNoise OpenLTXNextNoise OpenLTXSampler
-OpenLTXPresetGuider OpenLTXSample OpenLTXSampleStage OpenLTXDecodeVideo OpenLTXDecodeAudio OpenLTXSaveAV""".split()
+TRANSLATE = (
+    'Not translated. Add a line `"English": ["zh", "ja", "ko"],` for each to locales/phrases.json, '
+    "then run python -m openltx.nodes.help"
+)
 
 
 def test_every_node_has_a_page_as_its_schema_says_and_no_other_node_has_one() -> None:
@@ -102,11 +102,37 @@ def test_texts_hold_nothing_that_the_interface_reads_as_a_placeholder() -> None:
     assert [text for text in texts if re.search(r"[{}@|$]", text)] == []
 
 
-def test_names_of_nodes_and_the_inputs_of_the_most_used_ones_are_translated(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_every_text_of_the_nodes_is_translated(capsys: pytest.CaptureFixture[str]) -> None:
     with capsys.disabled():
         print(f"\ntranslated: {share(REGISTRY, KNOWN)}")
-    assert [name for node in NODES if (name := schema_of(node).display_name) not in KNOWN] == []
-    tooltips = {entry.tooltip for name in MOST_USED for entry in schema_of(REGISTRY[name]).inputs if entry.tooltip}
-    assert sorted(tooltips - set(KNOWN)) == []
+    lines = "\n".join(
+        f"{json.dumps(text, ensure_ascii=False)}: {languages}" for text, languages in missing(REGISTRY, KNOWN).items()
+    )
+    assert not lines, f"{TRANSLATE}:\n{lines}"
+
+
+def test_a_text_without_a_translation_is_named_with_the_languages_that_lack_it() -> None:
+    texts = texts_of(REGISTRY)
+    known = {text: dict.fromkeys(LANGUAGES, "…") for text in texts}
+    first, second = list(known)[:2]
+    known[first]["ja"] = ""
+    del known[second]
+    assert missing(REGISTRY, known) == {first: ["ja"], second: list(LANGUAGES)}
+    lacking = {"zh": texts.count(second), "ja": texts.count(first) + texts.count(second), "ko": texts.count(second)}
+    counts = [f"{name}: {len(texts) - count} of {len(texts)} texts" for name, count in lacking.items()]
+    assert share(REGISTRY, known) == ", ".join(counts)
+
+
+def test_translations_keep_numbers_code_and_file_endings() -> None:
+    changed = [
+        (english, text)
+        for english, languages in KNOWN.items()
+        for text in languages.values()
+        if [part for part in re.findall(r"\d+(?:\.\d+)?|`[^`]+`|\.\w+\b", english) if part not in text]
+    ]
+    assert changed == []
+
+
+def test_each_phrase_stands_once() -> None:
+    pairs = json.loads(PHRASES.read_text(encoding="utf-8"), object_pairs_hook=list)
+    assert [name for name, count in Counter(english for english, _ in pairs).items() if count > 1] == []

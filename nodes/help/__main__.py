@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 from ..host.standalone.schema import registry_of
 from ..registry import NODES
-from .locales import PHRASES, locale_files, phrases, share
+from .locales import PHRASES, locale_files, missing, phrases, share
 from .pages import page_files, stray_pages
 
 
@@ -19,6 +21,8 @@ def main() -> None:
         path.unlink()
         print(f"{path}: removed; no node has this id")
     print(share(registry, known))
+    for text, languages in missing(registry, known).items():
+        print(f"{PHRASES.name} lacks {', '.join(languages)}: {json.dumps(text, ensure_ascii=False)}")
 
 
 if __name__ == "__main__":

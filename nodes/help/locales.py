@@ -52,10 +52,16 @@ def texts_of(registry: Registry) -> list[str]:
     return found
 
 
+def missing(registry: Registry, known: Phrases) -> dict[str, list[str]]:
+    """English texts of the nodes that a language lacks, each once: text → languages."""
+    lacking = {text: [name for name in LANGUAGES if not known.get(text, {}).get(name)] for text in texts_of(registry)}
+    return {text: languages for text, languages in lacking.items() if languages}
+
+
 def share(registry: Registry, known: Phrases) -> str:
     """How much of the nodes' texts each language has, in words."""
-    texts = texts_of(registry)
-    counts = {language: sum(language in known.get(text, {}) for text in texts) for language in LANGUAGES}
+    texts, lacking = texts_of(registry), missing(registry, known)
+    counts = {language: sum(language not in lacking.get(text, []) for text in texts) for language in LANGUAGES}
     return ", ".join(f"{language}: {count} of {len(texts)} texts" for language, count in counts.items())
 
 
