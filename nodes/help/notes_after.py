@@ -191,6 +191,16 @@ ENDINGS = {
     "OpenLTXDecodeKeyframes": Note(
         errors=("keyframes: expected generated keyframes, found none; add slots to the stage's latent", MIXED),
     ),
+    "OpenLTXDecodeToFile": Note(
+        use="In place of Decode Video, Decode Audio and Save AV File where nothing between them changes the frames.",
+        memory="Frames leave the decoder a few at a time and go into the encoder: after some seconds of clip memory "
+        "no longer grows. Where the device runs out, decoding goes on in smaller pieces, then in tiles, and says so.",
+        errors=(
+            "frames: expected even width and height, found …x…",
+            "quality: expected … to … for …, found …",
+            *SIGNING,
+        ),
+    ),
     "OpenLTXSaveAV": Note(
         use="The file carries the workflow (drag it into ComfyUI) and a manifest of how it was made, unless the host's "
         "switch for metadata is off.",

@@ -75,6 +75,11 @@ LOADERS = {
         memory="Reads headers only: a file of 46 GB takes moments.",
         errors=(MISSING, "file: expected one of the folders … before the name, found …", INCOMPLETE, PICKLE),
     ),
+    "OpenLTXMemoryPlan": Note(
+        use="A stage that runs out of memory goes on by itself in the next cheaper way; this shows what to expect, "
+        "and chooses otherwise where you want.",
+        memory="The predictions come from a run of the network without storage; they take seconds and no memory.",
+    ),
     "OpenLTXDownload": Note(
         use="The only node that connects to the network, and only while its switch is on. An interrupted download "
         "goes on when it is queued again.",
