@@ -133,6 +133,20 @@ def test_translations_keep_numbers_code_and_file_endings() -> None:
     assert changed == []
 
 
+def test_a_node_named_in_a_text_is_named_as_the_language_shows_it() -> None:
+    names = sorted((str(schema_of(node).display_name) for node in NODES), key=len, reverse=True)
+    named = re.compile("|".join(re.escape(name) for name in names if name.endswith("(LTX)")))
+    cited = [(english, name) for english in KNOWN for name in named.findall(english) if name != english]
+    assert ("From Load EXR (LTX).", "Load EXR (LTX)") in cited
+    wrong = [
+        (KNOWN[name][language], text)
+        for english, name in cited
+        for language, text in KNOWN[english].items()
+        if KNOWN[name][language] not in text
+    ]
+    assert wrong == []
+
+
 def test_each_phrase_stands_once() -> None:
     pairs = json.loads(PHRASES.read_text(encoding="utf-8"), object_pairs_hook=list)
     assert [name for name, count in Counter(english for english, _ in pairs).items() if count > 1] == []
