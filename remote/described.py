@@ -18,6 +18,7 @@ class Widget:
     io_type: str
     options: tuple[Any, ...] | None
     extra: Mapping[str, Any]
+    optional: bool
 
     @property
     def uploads(self) -> bool:
@@ -26,9 +27,12 @@ class Widget:
 
     @property
     def companions(self) -> int:
-        """Values that stand after its own in a UI file: what becomes of a seed, the button of an upload."""
+        """Values that stand after its own in a UI file: what becomes of a seed.
+
+        The button of an upload has one too, after all required widgets.
+        """
         seed = self.io_type == "INT" and self.name.split(".")[-1] in SEEDS
-        return int(bool(self.extra.get("control_after_generate")) or seed) + int(self.uploads)
+        return int(bool(self.extra.get("control_after_generate")) or seed)
 
     @property
     def default(self) -> Any:
@@ -41,24 +45,28 @@ def walk(entry: Mapping[str, Any], chosen: Mapping[str, Any]) -> Iterator[Widget
 
     `chosen` says which option of a DynamicCombo is on; it is asked after that widget was given out.
     """
-    return _walk(entry.get("input", {}), "", chosen)
+    groups = entry.get("input", {})
+    for group in ("required", "optional"):
+        yield from _walk({group: groups.get(group, {})}, "", chosen, optional=group == "optional")
 
 
-def _walk(groups: Mapping[str, Any], parent: str, chosen: Mapping[str, Any]) -> Iterator[Widget]:
+def _walk(groups: Mapping[str, Any], parent: str, chosen: Mapping[str, Any], *, optional: bool) -> Iterator[Widget]:
     for group in ("required", "optional"):
         for short, row in groups.get(group, {}).items():
             name, kind, extra = parent + short, row[0], (row[1] if len(row) > 1 else {})
             if isinstance(kind, list):  # a combo of the older node API
-                yield Widget(name=name, io_type="COMBO", options=tuple(kind), extra=extra)
+                yield Widget(name=name, io_type="COMBO", options=tuple(kind), extra=extra, optional=optional)
             elif kind == "COMFY_DYNAMICCOMBO_V3":
                 keys = tuple(option["key"] for option in extra["options"])
-                yield Widget(name=name, io_type="COMBO", options=keys, extra={})
+                yield Widget(name=name, io_type="COMBO", options=keys, extra={}, optional=optional)
                 for option in extra["options"]:
                     if option["key"] == chosen.get(name):
-                        yield from _walk(option["inputs"], f"{name}.", chosen)
+                        yield from _walk(option["inputs"], f"{name}.", chosen, optional=optional)
             elif kind == "COMBO":
-                yield Widget(name=name, io_type=kind, options=tuple(extra.get("options") or ()), extra=extra)
+                yield Widget(
+                    name=name, io_type=kind, options=tuple(extra.get("options") or ()), extra=extra, optional=optional
+                )
             elif kind in CONVERTERS and not extra.get("forceInput"):
-                yield Widget(name=name, io_type=kind, options=None, extra=extra)
+                yield Widget(name=name, io_type=kind, options=None, extra=extra, optional=optional)
             elif kind.split(",")[0] in CONVERTERS and extra.get("widgetType"):
-                yield Widget(name=name, io_type=extra["widgetType"], options=None, extra=extra)
+                yield Widget(name=name, io_type=extra["widgetType"], options=None, extra=extra, optional=optional)

@@ -64,7 +64,12 @@ def _values(node: Node, entry: Mapping[str, Any]) -> dict[str, Any]:
             values[widget.name] = stored.get(widget.name, widget.default)
         return values
     rest: Iterator[Any] = iter(stored)
+    buttons = 0
     for widget in walk(entry, values):  # an option that was just read decides which widgets follow
+        if widget.optional and buttons:  # of uploads, after all required widgets
+            next(rest, None)
+            buttons = 0
+        buttons = buttons or int(widget.uploads)
         value = next(rest, widget.default)
         values[widget.name] = {"__value__": value} if isinstance(value, list) else value
         for _ in range(widget.companions):

@@ -618,7 +618,7 @@ def native_2_5() -> Graph:
     graph["vae"] = ("VAELoader", {"vae_name": "ltx-2.5-video-vae-bf16.safetensors"})
     graph["avae"] = ("VAELoader", {"vae_name": "ltx-2.5-audio-vae-bf16.safetensors"})
     percent = {"start_percent": 0.0, "end_percent": 1.0}
-    graph["other"] = ("LTXVModalityGuidance", {"model": wire("ckpt"), "scale": 3.0, **percent})
+    graph["other"] = ("LTXVModalityGuidance", {"model": wire("ckpt"), "modality_scale": 3.0, **percent})
     graph["blocks"] = ("LTXVSpatioTemporalGuidance", {"model": wire("other"), "scale": 1.0, "blocks": "28", **percent})
     texts = {"positive": wire("cond", 0), "negative": wire("cond", 1), "video_cfg": 3.0, "audio_cfg": 7.0}
     graph |= {**stage(guider=("LTXVDualCFGGuider", {"model": wire("blocks"), **texts})), **end()}

@@ -181,16 +181,19 @@ def _pack(node_id: str) -> str:
 
 
 def _widget_values(entry: Mapping[str, Any], slots: list[Slot]) -> list[Any]:
-    """One value a widget, linked ones too; after a seed what happens to it after a run, after an upload its kind."""
+    """One value a widget, linked ones too; after a seed what happens to it after a run.
+
+    The button of an upload, which the interface puts after the required widgets, has one as well.
+    """
     values: list[Any] = []
-    for slot in slots:
-        if not _is_widget(slot.given):
-            continue
+    widgets = [slot for slot in slots if _is_widget(slot.given)]
+    for place, slot in enumerate(widgets):
         raw = entry["inputs"].get(slot.name)
         values.append(_default(slot.given) if raw is None or link_of(raw) is not None else raw)
         if getattr(slot.given, "control_after_generate", None) or slot.given.id in SEEDS:
             values.append("fixed")
-        if getattr(slot.given, "upload", None):
+        last = not slot.given.optional and all(after.given.optional for after in widgets[place + 1 :])
+        if last and any(getattr(shown.given, "upload", None) for shown in widgets):
             values.append("image")
     return values
 
