@@ -21,7 +21,7 @@ from openltx.media.hdr import source_space
 from openltx.media.resize import fill_and_crop
 from openltx.media.sequences import write_exr_sequence
 from openltx.media.texts import read_texts
-from openltx.nodes import decode
+from openltx.nodes import decode, frames
 from openltx.nodes.clip import LoadClip
 from openltx.nodes.hdr import UNDECLARED, CodesToLight, LightToCodes, LoadEXR, PreviewHDR
 from openltx.nodes.host.standalone.settings import Settings, use
@@ -191,7 +191,7 @@ def test_bad_sound_is_told_by_node_and_command_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(decode, "decode_audio", lambda *_: (waveform, 48000))
+    monkeypatch.setattr(decode, "decode_audio", lambda *_, **__: (waveform, 48000))
     sizes = [f"--{name}={value}" for name, value in SMALL.items()]
     assert main(["generate", "a ball", "-o", str(tmp_path / "a.mp4"), *sizes]) == 0
     assert f"openltx: warning: {text}" in _warnings(capsys)
@@ -210,7 +210,7 @@ def test_bad_sound_is_told_by_node_and_command_line(
 def test_bad_frames_are_told_by_node_and_command_line(
     value: float, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(decode, "to_images", lambda chunk: torch.full((1, chunk.shape[2], 64, 64, 3), value))
+    monkeypatch.setattr(frames, "to_images", lambda chunk: torch.full((1, chunk.shape[2], 64, 64, 3), value))
     sizes = [f"--{name}={value}" for name, value in SMALL.items()]
     assert main(["generate", "a ball", "-o", str(tmp_path / "a.mp4"), *sizes]) == 0
     assert [line for line in _warnings(capsys) if "video:" in line] == [f"openltx: warning: {text}"]  # once, not twice
