@@ -74,7 +74,7 @@ def test_a_new_colour_is_seen_with_its_palette_and_spoils_no_other() -> None:
     palette = PALETTE | BEYOND
     for clip, mel in clips()[:16]:
         assert judge(clip.frames, mel, palette=palette).colour == clip.scene.colour
-        purple = make_clip(replace(clip.scene, colour="purple"))
-        assert "purple" in purple.caption
-        assert judge(purple.frames, mel, palette=palette).colour == "purple"
-        assert judge(purple.frames, mel).colour != "purple"
+        orange = make_clip(replace(clip.scene, colour="orange"))
+        assert "orange" in orange.caption
+        assert judge(orange.frames, mel, palette=palette).colour == "orange"
+        assert judge(orange.frames, mel).colour != "orange"

@@ -21,21 +21,21 @@ def test_it_runs_in_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert set(found["figures"]) == {"new", "known"}
     assert {"without", "with"} == set(found["figures"]["new"])
     assert "learnt: " in capsys.readouterr().out
-    for name in ("new_with.png", "known_without.png", "purple/purple.safetensors", "clips/new_000.txt"):
+    for name in ("new_with.png", "known_without.png", "orange/orange.safetensors", "clips/new_000.txt"):
         assert (tmp_path / name).is_file(), name
 
 
 def test_the_dataset_shows_the_new_colour_beside_known_ones(tmp_path: Path) -> None:
     plan = Plan(new=2, known=1, frames=9)
     assert write_dataset(tmp_path, plan) == 3
-    assert "purple" in (tmp_path / "new_001.txt").read_text(encoding="utf-8")
-    assert "purple" not in (tmp_path / "known_000.txt").read_text(encoding="utf-8")
+    assert "orange" in (tmp_path / "new_001.txt").read_text(encoding="utf-8")
+    assert "orange" not in (tmp_path / "known_000.txt").read_text(encoding="utf-8")
     assert not {s.start for s in new_scenes(8)} & {s.start for s in new_scenes(8, held_out=True)}
     assert configuration(tmp_path / "x.safetensors", tmp_path, plan).data.frames == 9
 
 
 @pytest.mark.parametrize(
-    ("purple", "known", "expected"),
+    ("orange", "known", "expected"),
     [
         ((0.0, 0.95), (0.9, 0.88), (True, True)),
         ((0.0, 0.5), (0.9, 0.9), (False, True)),
@@ -43,12 +43,12 @@ def test_the_dataset_shows_the_new_colour_beside_known_ones(tmp_path: Path) -> N
         ((0.0, 0.95), (0.9, 0.8), (True, False)),
     ],
 )
-def test_its_verdict(purple: tuple[float, float], known: tuple[float, float], expected: tuple[bool, bool]) -> None:
+def test_its_verdict(orange: tuple[float, float], known: tuple[float, float], expected: tuple[bool, bool]) -> None:
     def row(value: float) -> dict[str, float]:
         return dict.fromkeys(ATTRIBUTES, value)
 
     figures = {
-        "new": {"without": row(purple[0]), "with": row(purple[1])},
+        "new": {"without": row(orange[0]), "with": row(orange[1])},
         "known": {"without": row(known[0]), "with": row(known[1])},
     }
     assert tuple(verdict(figures).values()) == expected

@@ -14,7 +14,7 @@ PALETTE = {
     "blue": (0.15, 0.28, 0.90),
     "yellow": (0.92, 0.80, 0.10),
 }
-BEYOND = {"purple": (0.58, 0.13, 0.74)}  # what no clip of the world shows: for what a LoRA learns anew
+BEYOND = {"orange": (0.92, 0.45, 0.1)}  # what no clip of the world shows: for what a LoRA learns anew
 WALL = {"grey": 0.52, "white": 0.93, "black": 0.07}
 FLOOR_LEVEL = {"grey": 0.38, "white": 0.74, "black": 0.15}
 TILE = 0.4  # distance of the seams that show a pan
