@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 from torch import Tensor
@@ -44,23 +44,8 @@ class SaveAV(io.ComfyNode):
                     "container", options=_names(containers()), default="mp4", tooltip="Kind of file; gif, webp: silent."
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="Stereo sound; none: a silent video."),
-                io.Combo.Input(
-                    "codec",
-                    options=[AUTO, *(name for name in VIDEO_CODECS if name not in ("gif", "webp"))],
-                    default=AUTO,
-                    optional=True,
-                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv, amf, "
-                    "videotoolbox: on the graphics chip, where there is one.",
-                ),
-                io.Int.Input(
-                    "quality",
-                    default=DEFAULT_QUALITY,
-                    min=DEFAULT_QUALITY,
-                    max=100,
-                    optional=True,
-                    tooltip="The codec's own figure; crf: smaller is better, 0 loses nothing in h264 and h265. "
-                    "-1: the codec's default.",
-                ),
+                codec_input(),
+                quality_input(),
                 io.Combo.Input(
                     "audio_codec",
                     options=[AUTO, *AUDIO_CODECS],
@@ -200,6 +185,30 @@ class SaveFrames(io.ComfyNode):
             write_exr_sequence(saved.path, _chunks(images), space, tags=tags, finish=finish)
         shown = ui.PreviewText(f"{len(images)} frames in {saved.path}").as_dict()
         return io.NodeOutput(ui={**shown, "folders": [saved.ui_entry()]})
+
+
+def codec_input(without: Container[str] = ("gif", "webp")) -> io.Combo.Input:
+    """Of a node that writes video files; gif and webp are chosen as containers."""
+    return io.Combo.Input(
+        "codec",
+        options=[AUTO, *(name for name in VIDEO_CODECS if name not in without)],
+        default=AUTO,
+        optional=True,
+        tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv). nvenc, qsv, amf, "
+        "videotoolbox: on the graphics chip, where there is one.",
+    )
+
+
+def quality_input() -> io.Int.Input:
+    return io.Int.Input(
+        "quality",
+        default=DEFAULT_QUALITY,
+        min=DEFAULT_QUALITY,
+        max=100,
+        optional=True,
+        tooltip="The codec's own figure; crf: smaller is better, 0 loses nothing in h264 and h265. "
+        "-1: the codec's default.",
+    )
 
 
 def encoder_problem(codec: str | None) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from ..media.av_writer import Encoding, write_av
-from ..media.codecs import AUTO, VIDEO_CODECS, containers
+from ..media.codecs import AUTO, containers
 from ..media.health import FrameHealth, audio_faults
 from ..model_loaders.parts import AudioPart, VideoPart
 from .decode import decoded_sound
@@ -18,7 +18,7 @@ from .host.api import io, output_file, ui, warn_user
 from .latents import Latent, video_of
 from .made import MADE, made_of, part_step
 from .manifest import output_tags
-from .save import DEFAULT_QUALITY, PREFIX, stereo
+from .save import DEFAULT_QUALITY, PREFIX, codec_input, encoder_problem, quality_input, stereo
 from .sealing import NONE, credentials_input, credentials_problem, seal
 
 SOUND_CHUNK = 25  # latent frames, one second: a sound of 20 s would need more at once than the pictures beside it
@@ -44,28 +44,15 @@ class DecodeToFile(io.ComfyNode):
                 io.String.Input("filename_prefix", default="openltx", tooltip=PREFIX),
                 io.Combo.Input("container", options=names, default="mp4", tooltip="Kind of file; gif, webp: silent."),
                 io.Vae.Input("audio_vae", optional=True, tooltip="From a loader; none: a silent video."),
-                io.Combo.Input(
-                    "codec",
-                    options=[AUTO, *(name for name in VIDEO_CODECS if name not in ("gif", "webp", "h265_hlg"))],
-                    default=AUTO,
-                    optional=True,
-                    tooltip="auto: h264, in webm vp9. prores for editing (mov), ffv1 lossless (mkv).",
-                ),
-                io.Int.Input(
-                    "quality",
-                    default=DEFAULT_QUALITY,
-                    min=DEFAULT_QUALITY,
-                    max=100,
-                    optional=True,
-                    tooltip="The codec's own figure; crf: smaller is better. -1: the codec's default.",
-                ),
+                codec_input(without=("gif", "webp", "h265_hlg")),
+                quality_input(),
                 credentials_input(),
             ],
         )
 
     @classmethod
-    def validate_inputs(cls, credentials: str | None = NONE) -> bool | str:
-        return credentials_problem(credentials)
+    def validate_inputs(cls, credentials: str | None = NONE, codec: str | None = AUTO) -> bool | str:
+        return encoder_problem(codec) or credentials_problem(credentials)
 
     @classmethod
     def execute(
