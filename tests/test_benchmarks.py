@@ -90,7 +90,7 @@ SPEEDS = [("raw", 2e9), ("openltx", 1e9)]
 
 def test_held_memory_is_seen() -> None:
     watch = load.Watch()
-    held = torch.ones(8_000_000)
+    held = torch.ones(24_000_000)  # beyond what the allocator would take from memory that it had given back to itself
     found = watch.stop()
     assert found is None or found == pytest.approx(held.nbytes, rel=0.2)
 
