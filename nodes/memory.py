@@ -114,9 +114,7 @@ class Held:
 
 def forget(lazy: Lazy[Transformer]) -> None:
     """Drop a transformer from memory, however it is held."""
-    held = _streamed.pop(lazy, None)
-    if held is not None:
-        held[1].close()
+    forget_streamed(lazy)
     lazy.drop()
     free_unused()
 
