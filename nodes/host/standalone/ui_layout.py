@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .inputs import link_of
@@ -25,7 +25,7 @@ STAGE_OF = {
     "OpenLTX/decode": 4,
     "OpenLTX/save": 5,
 }
-GIVEN, NEUTRAL = 1, None  # what has no stage of its own stands with what it is made from, or with what is given
+GIVEN = 1  # what has no stage of its own stands with what it is made from, or with what is given
 FOLLOWS = "OpenLTX/latent"  # begins in its own stage, and later stands with what it is made from: an upscaled latent
 
 
@@ -37,17 +37,6 @@ class Layout:
     groups: list[dict[str, Any]]
 
 
-@dataclass(kw_only=True)
-class _Group:
-    """depths: column of each node."""
-
-    depths: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def columns(self) -> int:
-        return 1 + max(self.depths.values())
-
-
 Key = tuple[int, int]  # round and stage: a second sampling after a decoding begins the second round
 
 
@@ -57,14 +46,14 @@ def layout(prompt: Prompt, registry: Registry, heights: Mapping[str, int], *, le
     places: dict[str, tuple[int, int]] = {}
     found, titles = [], Counter[str]()
     for number, key in enumerate(sorted(groups), start=1):
-        group, filled, title = groups[key], Counter[int](), STAGES[key[1]]
+        depths, filled, title = groups[key], Counter[int](), STAGES[key[1]]
         titles[title] += 1
         for node_id in prompt:
-            if node_id in group.depths:
-                column = group.depths[node_id]
+            if node_id in depths:
+                column = depths[node_id]
                 places[node_id] = left + COLUMN * column, MARGIN + filled[column]
                 filled[column] += heights[node_id] + GAP
-        width = COLUMN * (group.columns - 1) + WIDTH
+        width = COLUMN * max(depths.values()) + WIDTH
         box = [left - PAD, MARGIN - TITLE, width + 2 * PAD, max(filled.values()) - GAP + TITLE + PAD]
         found.append(
             {
@@ -79,9 +68,10 @@ def layout(prompt: Prompt, registry: Registry, heights: Mapping[str, int], *, le
     return Layout(places=places, groups=found)
 
 
-def _groups(prompt: Prompt, registry: Registry) -> dict[Key, _Group]:
+def _groups(prompt: Prompt, registry: Registry) -> dict[Key, dict[str, int]]:
+    """Columns of the nodes of each group."""
     keys: dict[str, Key] = {}
-    groups: dict[Key, _Group] = {}
+    groups: dict[Key, dict[str, int]] = {}
 
     def key_of(node_id: str) -> Key:
         if node_id not in keys:
@@ -89,7 +79,7 @@ def _groups(prompt: Prompt, registry: Registry) -> dict[Key, _Group]:
             sources = [link.node_id for link in links if link is not None]
             category = schema_of(registry[prompt[node_id]["class_type"]]).category
             keys[node_id] = key = _key(category, [key_of(source) for source in sources])
-            depths = groups.setdefault(key, _Group()).depths
+            depths = groups.setdefault(key, {})
             depths[node_id] = 1 + max((depths[source] for source in sources if keys[source] == key), default=-1)
         return keys[node_id]
 
@@ -99,7 +89,7 @@ def _groups(prompt: Prompt, registry: Registry) -> dict[Key, _Group]:
 
 
 def _key(category: str, sources: Sequence[Key]) -> Key:
-    stage, latest = STAGE_OF.get(category, NEUTRAL), max(sources, default=(0, 0))
+    stage, latest = STAGE_OF.get(category), max(sources, default=(0, 0))
     if stage is None:
         return latest if sources else (0, GIVEN)
     if category == FOLLOWS and stage < latest[1]:
