@@ -170,12 +170,26 @@ def comfyui_checkout() -> Path:
 
 
 @pytest.fixture(scope="session")
-def comfyui_base(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def comfyui_started(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """ComfyUI imported into this process, with its folders below the returned one; skips where it cannot be."""
     base = tmp_path_factory.mktemp("comfyui")
     comfyui_side.start(base)
     comfyui_side.load_package("openltx_in_comfyui")
     return base
+
+
+@pytest.fixture(scope="module")
+def comfyui_base(comfyui_started: Path) -> Iterator[Path]:
+    """The folder of `comfyui_started`; models and inputs that the tests of a file put there leave with that file."""
+    before = _files_below(comfyui_started)
+    yield comfyui_started
+    for path in _files_below(comfyui_started) - before:
+        path.unlink()
+
+
+def _files_below(base: Path) -> set[Path]:
+    paths = (path for folder in ("models", "input") for path in (base / folder).rglob("*"))
+    return {path for path in paths if path.is_symlink() or path.is_file()}
 
 
 @pytest.fixture(scope="session")
