@@ -37,6 +37,8 @@ def assemble_kept(
     """
     if operations is not torch_operations or not any(part.is_quantised for part in parts):
         return assemble_plain(lambda: build(operations), parts, what=what)
+    for part in parts:
+        part.file.read_ahead(part.names)
     network = build_on_meta(lambda: build(stored_operations))
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     shapes = {name: shape for part in parts for name, shape in part.shapes_for(expected).items()}

@@ -65,9 +65,13 @@ def test_loading_is_measured_on_a_file_of_full_structure(tmp_path: Path, monkeyp
     for reader in ("openltx", "load_file"):
         assert load.measure(reader, path)["seconds"] > 0  # type: ignore[operator]
     assert touched == [2 * sum(prod(shape) for shape in shapes.values())] * 2
-    rows = [load.Reading(reader=name, cache="cold", seconds=2.0, rate=rate, extra=30) for name, rate in SPEEDS]
-    assert "openltx       2.00 s    1.00 GB/s  0.50 of raw   extra memory 0.0 MB (3.00 x largest)" in (
-        load.as_text(rows, 2 * 10**9, 10)
+    rows = [
+        load.Reading(reader=name, cache="cold", seconds=2.0, processor=1.0, rate=rate, extra=30)
+        for name, rate in SPEEDS
+    ]
+    assert (
+        "openltx       2.00 s    1.00 GB/s  0.50 of raw   processor  1.00 s   extra memory 0.0 MB (3.00 x largest)"
+        in (load.as_text(rows, 2 * 10**9, 10))
     )
 
 
@@ -81,7 +85,9 @@ def test_diffusers_gets_the_same_weights_or_is_left_out_loudly(tmp_path: Path) -
     reason = load.missing_diffusers(str(tmp_path / "no-python"))
     assert reason is not None
     assert "No such file" in reason
-    told = load.as_text([load.Reading(reader="raw", cache="cold", seconds=1.0, rate=1e9, extra=0)], 1, 1, reason)
+    told = load.as_text(
+        [load.Reading(reader="raw", cache="cold", seconds=1.0, processor=1.0, rate=1e9, extra=0)], 1, 1, reason
+    )
     assert f"NOT MEASURED: diffusers ({reason})" in told
 
 
