@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
+import logging
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -56,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 1 our fault, 2 the user's mistake, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     _plain_consoles()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _log_shown():
         warnings.showwarning = _show_warning
         try:
             arguments = parser(argv).parse_args(argv)
@@ -94,6 +96,26 @@ class _Version(argparse.Action):
 def _failed(reason: object, code: int) -> int:
     print(f"openltx: {reason}", file=sys.stderr)
     return code
+
+
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """The package's own log on the console, warnings and notes: in ComfyUI its console shows it."""
+    logger, handler = logging.getLogger(__package__), _Console()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Console(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = "warning: " if record.levelno >= logging.WARNING else ""
+        print(f"openltx: {warning}{record.getMessage()}", file=sys.stderr)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

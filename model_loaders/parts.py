@@ -27,6 +27,7 @@ from .file_names import Training
 from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
+from .operations import tell_ways
 from .own_shift import OwnShift, own_shift
 from .placement import Placement
 from .text_conditioning import usual_cache
@@ -55,6 +56,7 @@ class Lazy(Generic[Loaded]):
         self.dtype = dtype
         self._load = load
         self._loaded: Loaded | None = None
+        self._told: torch.device | None = None  # where it has been said how stored layers compute
         self._others: dict[torch.dtype, Lazy[Loaded]] = {}
 
     paged = False  # whether a host decides which weights are on the device
@@ -80,6 +82,9 @@ class Lazy(Generic[Loaded]):
         if self._loaded is None:
             self._loaded = self._load()
         self._loaded.to(device, self.dtype)  # modules and handles move in place
+        if self._told != device:
+            self._told = device
+            tell_ways(self._loaded, device, self.dtype)
         return self._loaded
 
     def in_dtype(self, dtype: torch.dtype) -> Lazy[Loaded]:
@@ -219,7 +224,7 @@ def open_model(
 ) -> DiffusionModel:
     """The transformer of a checkpoint or of a file of its own, plain or quantised, safetensors or GGUF.
 
-    Quantised weights stay as they are and are dequantised in each call; the log says so when they are read.
+    Quantised weights stay as they are; the log says once how their products are taken on the device.
     """
     file = open_checkpoint(path)
     return DiffusionModel(

@@ -64,6 +64,7 @@ def load_transformer(
     misshapen tensors, and for quantised ones where a host's layers are asked for.
     """
     config, weights = transformer_config(checkpoint), _weights(checkpoint)
+    checkpoint.read_ahead(weights.names)
     if weights.is_quantised and operations is not torch_operations:
         _refuse_quantised(weights)
     chosen = stored_operations if weights.is_quantised else operations

@@ -192,6 +192,8 @@ def test_a_lora_is_reported_for_every_model_that_it_fits(tmp_path: Path) -> None
     save_file(pair, tmp_path / "lora.safetensors", {"reference_downscale_factor": "2"})
     report = inspect_file(tmp_path / "lora.safetensors")
     assert report.details == {"rank": 8, "smallest_rank": 4, "reference_downscale_factor": 2}
+    assert report.generation == "2.3 or 2.5"
+    assert ": lora, LTX-2.3 or 2.5, rank 8, smallest_rank 4, reference_downscale_factor 2, " in report.lines()[0]
     assert set(report.lora) == {"ltx-2.3-22b", "ltx-2.5-22b"}
     row = report.lora["ltx-2.3-22b"]
     assert (row.applied, row.ignored) == (1, {"text connectors": 2})

@@ -31,6 +31,12 @@ class Weights:
     quantised: dict[str, QuantisedLayer]  # by parameter name
 
     @property
+    def names(self) -> list[str]:
+        """In the file, scales included."""
+        stored = (name for layer in self.quantised.values() for name in layer.tensors.values())
+        return list(dict.fromkeys([*self.tensors.values(), *stored]))
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the parameters; a quantised one may be padded."""
         shapes = {name: self.file.entries[key].shape for name, key in self.tensors.items()}
@@ -109,6 +115,8 @@ def assemble_plain(
 
     dtype: of the weights that are quantised in the file; None: that of the plain ones beside them, or bfloat16.
     """
+    for part in parts:
+        part.file.read_ahead(part.names)
     network = build_on_meta(build)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: shape for part in parts for name, shape in part.shapes_for(expected).items()}

@@ -12,7 +12,7 @@ from torch import nn
 from ...networks.transformer import Transformer
 from ...networks.transformer.block import Block
 from ..lora.network import LoraUse, apply_loras
-from ..operations import StoredLinear
+from ..operations import StoredLinear, tell_ways
 from ..placement import Placement
 from .blocks import HostBlock
 from .stream import BlockStream
@@ -85,6 +85,7 @@ def streamed_transformer(
     streamed._place = {index: place for place, index in enumerate(sorted(coming))}
     if hosted:
         streamed._stream = BlockStream(hosted, device, slots=placement.slots, pinned=placement.pinned)
+    tell_ways(streamed, device, dtype)
     return streamed
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ....model_loaders.checkpoint import open_checkpoint
 from ....model_loaders.lora.network import apply_loras
-from ....model_loaders.operations import StoredLinear
+from ....model_loaders.operations import StoredLinear, tell_ways
 from ....model_loaders.parts import AUDIO_BINS, DiffusionModel, Lazy, refuse_mixed
 from ....model_loaders.placement import Placement
 from ....model_loaders.text_encoder import load_connectors
@@ -222,6 +222,7 @@ def _loaded(handle: DiffusionModel, *, disable_dynamic: bool = False) -> Any:
     model = OpenLTXModel(handle, network.to(dtype), offload)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=manager.get_torch_device(), offload_device=offload)
+    tell_ways(network, manager.get_torch_device(), dtype)
     patcher.cached_patcher_init = (_loaded, (handle,))
     patcher.set_attachments(LORAS, handle.loras)
     return patcher

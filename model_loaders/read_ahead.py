@@ -1,0 +1,96 @@
+"""Bytes of a file that will be used soon come into the system's cache: read by a few threads, in the order of the file.
+
+Nothing of them is kept here, so the memory stays the system's to take back. At most half of the free memory is read
+ahead: of a file that is larger, what comes later is read when it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from weakref import ref
+
+from .free_memory import free_ram
+
+CHUNK = 2 * 2**20
+THREADS = 4
+SMALLEST = 16 * 2**20  # less is read as fast when it is used
+SHARE = 0.5  # of the free memory
+
+Span = tuple[int, int]  # first byte, byte after the last
+_turn = threading.Lock()
+
+
+def read_ahead(path: Path, spans: Iterable[Span], wanted: ref[object]) -> threading.Thread | None:
+    """Begin, and return the thread that does it; None where it is not worth it. Files are read one after the other.
+
+    wanted: when it is dead, reading stops.
+    """
+    joined = join_spans(spans)
+    if sum(end - start for start, end in joined) < SMALLEST:
+        return None
+    thread = threading.Thread(target=_in_turn, args=(path, joined, wanted), name="openltx-read-ahead", daemon=True)
+    thread.start()
+    return thread
+
+
+def join_spans(spans: Iterable[Span]) -> list[Span]:
+    """In order, without the gaps that are smaller than what is read at once."""
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1] + CHUNK:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def chunks(spans: Iterable[Span], limit: int) -> Iterator[Span]:
+    """Pieces of CHUNK bytes and less, until `limit` bytes are reached."""
+    for first, last in spans:
+        for start in range(first, last, CHUNK):
+            if limit <= 0:
+                return
+            yield start, min(start + CHUNK, last)
+            limit -= CHUNK
+
+
+def _in_turn(path: Path, spans: list[Span], wanted: ref[object]) -> None:
+    with _turn:
+        pieces, lock = chunks(spans, int(SHARE * free_ram())), threading.Lock()
+        work = (path, pieces, lock, wanted)
+        readers = [threading.Thread(target=_read, args=work, daemon=True) for _ in range(THREADS)]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+
+
+def _read(path: Path, pieces: Iterator[Span], lock: threading.Lock, wanted: ref[object]) -> None:
+    buffer = memoryview(bytearray(CHUNK))
+    try:
+        with path.open("rb", buffering=0) as file:
+            while wanted() is not None:
+                with lock:
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
+                start, end = piece
+                if not _in_cache(file.fileno(), end - 1):
+                    file.seek(start)
+                    file.readinto(buffer[: end - start])
+    except OSError:  # whoever uses the bytes meets the error
+        return
+
+
+def _in_cache(file: int, position: int) -> bool:
+    """Whether a byte can be had without waiting for the disk; False where the system does not tell."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return os.preadv(file, [bytearray(1)], position, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
