@@ -46,6 +46,7 @@ def _templates() -> list[Path]:
 
 
 FOUND = _templates()
+LTX2 = [path for path in FOUND if path.stem not in (*OLDER, *OTHERS) and not path.stem.startswith(SERVICE)]
 pytestmark = pytest.mark.skipif(not FOUND, reason=f"{PACKAGE} is not installed: pip install comfyui-workflow-templates")
 
 
@@ -80,16 +81,19 @@ def test_all_generations_are_among_them() -> None:
 
 def test_most_run_without_comfyui() -> None:
     """Others need nodes of other models (depth, a language model, a service) or an edge filter."""
-    results = {path.stem: adopted(path) for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2"))}
-    apart = {name for name, result in results.items() if result.report.standalone}
-    assert apart == {"video_ltx2_3_ic_lora", "video_ltx2_canny_to_video", "video_ltx2_depth_to_video"}
+    apart = {path.stem for path in LTX2 if adopted(path).report.standalone}
+    assert apart == {
+        "template_image_speech_to_video",
+        "video_ltx2_3_ic_lora",
+        "video_ltx2_canny_to_video",
+        "video_ltx2_depth_to_video",
+    }
 
 
 KEPT = executor.Cache()  # the model is loaded once
-RUN = [path for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2")) and "depth" not in path.stem]
 
 
-@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LTX2, ids=lambda path: path.stem)
 def test_a_small_version_runs_in_the_built_in_host(path: Path, tmp_path: Path) -> None:
     small = adopt(Found(graph=embedded(folded(read_file(path).graph)[0]), form="UI"), REGISTRY, name=path.stem)
     if small.report.standalone:
