@@ -157,6 +157,7 @@ def _values(result: Adopted) -> list[str]:
 def test_the_ui_file_is_whole(name: str) -> None:
     """Links stand in all three places, ids are unique, widgets are as many as the nodes have."""
     file = adopted(graphs.api(graphs.GRAPHS[name]()), name).ui
+    assert json.loads(json.dumps(file)) == file
     nodes = {node["id"]: node for node in file["nodes"]}
     assert len(nodes) == len(file["nodes"])
     for number, source, out, target, slot, _ in file["links"]:
@@ -306,6 +307,17 @@ def test_the_pack_of_an_unknown_node_is_named() -> None:
     assert adopted(ui).report.count("unmapped") == 0
 
 
+def test_an_unknown_node_whose_form_takes_a_link_is_written() -> None:
+    """A file tells that its text may be typed; it comes over a link."""
+    graph = graphs.unknown_pack()
+    graph["words"] = ("GeminiNode", {"prompt": "a ball"})
+    graph["theirs"][1]["power"] = graphs.wire("words")
+    result = adopted(forms.FORMS["new"](graph))
+    assert json.loads(json.dumps(result.ui)) == result.ui
+    (theirs,) = (entry for entry in result.prompt.values() if entry["class_type"] == "SomebodysNode")
+    assert result.prompt[theirs["inputs"]["power"][0]]["class_type"] == "GeminiNode"
+
+
 # files that are broken
 
 
@@ -369,7 +381,9 @@ def test_any_damage_gives_a_report(data: st.DataObject) -> None:
         found = read_workflow(workflow, "damaged")
     except ValueError:
         return  # nothing of a workflow is left, as test_files_without_a_workflow says
-    assert adopt(found, REGISTRY, name="damaged").report.lines()
+    result = adopt(found, REGISTRY, name="damaged")
+    assert result.report.lines()
+    assert json.dumps([result.ui, result.prompt])
 
 
 def _damage(workflow: Any, data: st.DataObject) -> None:

@@ -1,14 +1,12 @@
-"""Core's own templates for LTX-2, 2.3 and 2.5, read from the package comfyui-workflow-templates where it is installed.
-
-OPENLTX_TEMPLATES may name the folder of its JSON files instead.
-"""
+"""Core's own LTX-2 templates, where they are (adopt_templates.py): converted, and run without ComfyUI."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
+import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -25,29 +23,21 @@ from openltx.nodes.registry import NODES
 
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 FILE = re.compile(r"found '[^']*[.](safetensors|gguf|png|jpg|mp4|wav|mp3)'$")
-PACKAGE = "comfyui_workflow_templates_json"
-NODE = re.compile(r'"type": ?"[^"]*ltx', re.IGNORECASE)
-OLDER = ("ltxv_image_to_video", "ltxv_text_to_video")  # LTX-Video 0.9: another model
-OTHERS = ("image_minimax_h3_t2i",)  # another model that borrows one node
-SERVICE = "api_"
+HERE = Path(__file__).resolve().parent
 
 
-def _folder() -> Path | None:
-    if os.environ.get("OPENLTX_TEMPLATES"):
-        return Path(os.environ["OPENLTX_TEMPLATES"])
-    spec = importlib.util.find_spec(PACKAGE)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "templates"
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def _templates() -> list[Path]:
-    folder = _folder()
-    files = [] if folder is None else sorted(folder.glob("*.json"))
-    return [path for path in files if NODE.search(path.read_text(encoding="utf-8"))]
-
-
-FOUND = _templates()
-LTX2 = [path for path in FOUND if path.stem not in (*OLDER, *OTHERS) and not path.stem.startswith(SERVICE)]
-pytestmark = pytest.mark.skipif(not FOUND, reason=f"{PACKAGE} is not installed: pip install comfyui-workflow-templates")
+templates = _load("adopt_templates")
+FOUND, LTX2 = templates.found(), templates.of_ltx2()
+pytestmark = pytest.mark.skipif(not FOUND, reason=templates.ABSENT)
 
 
 def adopted(path: Path) -> Adopted:
@@ -59,12 +49,13 @@ def test_template(path: Path) -> None:
     """Converted without a stop; what the built-in host has all nodes for, it finds nothing wrong with but files."""
     result = adopted(path)
     assert result.report.lines()
+    assert json.loads(json.dumps([result.ui, result.prompt])) == [result.ui, result.prompt]
     assert all(entry.note for entry in result.report.entries if entry.kind == "unmapped")
     kinds = [entry["class_type"] for entry in result.prompt.values()]
-    if path.stem in (*OLDER, *OTHERS):
+    if path.stem in (*templates.OLDER, *templates.OTHERS):
         assert not any(kind.startswith("OpenLTXSample") for kind in kinds)
         return
-    if path.stem.startswith(SERVICE):
+    if path.stem.startswith(templates.SERVICE):
         assert result.report.count("unmapped") == 1
         return
     assert "OpenLTXSampleStage" in kinds
