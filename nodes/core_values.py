@@ -82,7 +82,7 @@ class RegexExtract(io.ComfyNode):
         except re.error:
             return io.NodeOutput("")
         wanted = group_index if "Group" in mode else min(pattern.groups, 1) if mode == "All Matches" else 0
-        if wanted > pattern.groups:
+        if wanted > pattern.groups or (mode == "All Groups" and not pattern.groups):
             return io.NodeOutput("")
         texts = [match.group(wanted) or "" for match in pattern.finditer(given["string"])]
         return io.NodeOutput("\n".join(texts if mode.startswith("All") else texts[:1]))

@@ -76,7 +76,7 @@ def test_a_choice_with_values_of_its_own_is_laid_out_as_a_form_has_it() -> None:
 @pytest.mark.parametrize(("mode", "pattern", "group", "expected"), [
     ("First Match", r"\d+", 1, "12"), ("All Matches", r"\d+", 1, "12\n345"), ("All Matches", r"(\d)\d*", 1, "1\n3"),
     ("First Group", r"(\d)(\d)", 2, "2"), ("All Groups", r"(\d)(\d)", 2, "2\n4"), ("First Group", r"\d", 1, ""),
-    ("First Match", "(", 1, ""), ("First Match", "B", 1, "b"),
+    ("All Groups", r"\d", 0, ""), ("First Match", "(", 1, ""), ("First Match", "B", 1, "b"),
 ])  # fmt: skip
 def test_parts_of_a_text(mode: str, pattern: str, group: int, expected: str) -> None:
     flags = {"case_insensitive": True, "multiline": False, "dotall": False}
