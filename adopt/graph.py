@@ -38,6 +38,13 @@ class Node:
         known = self.title if self.title and self.title != self.type else None
         return f"{known} (node {self.id}, {self.type})" if known else f"{self.type} (node {self.id})"
 
+    @property
+    def pack(self) -> str | None:
+        """Its pack's id in the registry of nodes, where the file tells."""
+        properties = None if self.raw is None else self.raw.get("properties")
+        found = properties.get("cnr_id") if isinstance(properties, dict) else None
+        return found if isinstance(found, str) and found else None
+
     def wires(self) -> Iterator[tuple[str, Wire]]:
         """The linked inputs."""
         return ((name, value) for name, value in self.inputs.items() if isinstance(value, Wire))

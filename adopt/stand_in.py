@@ -7,7 +7,7 @@ from typing import Any
 
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.schema import Registry
-from .graph import Node
+from .graph import Node, Wire
 from .rewrite import Prompt
 from .table import rows
 
@@ -45,7 +45,8 @@ def _inputs(
     for node_id, entry in zip(ids, entries, strict=True):
         if node_id in origins:
             types = {**origins[node_id].types, **types}
-            values = {**{name: value for name, value in origins[node_id].inputs.items()}, **values}
+            own = origins[node_id].inputs
+            values = {**{name: value for name, value in own.items() if not isinstance(value, Wire)}, **values}
         values = {**values, **{name: value for name, value in entry["inputs"].items() if not isinstance(value, list)}}
         order += [name for name in entry["inputs"] if name not in order]
     names = dict.fromkeys([*order, *types])

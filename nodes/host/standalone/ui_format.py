@@ -17,7 +17,7 @@ from .schema import Registry, schema_of
 from .ui_layout import COLUMN, MARGIN, WIDTH, layout
 from .validate import Prompt, title_of
 
-WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 SEEDS = ("seed", "noise_seed")
 HEADER, SLOT_HEIGHT, PICTURE, NOTE_HEIGHT = 60, 26, 220, 260  # pixels
 NAMESPACE = uuid.UUID("6d2f6a3e-6a0e-4b53-9f0e-0f6f3a1c2b11")  # of ids that are made from names
@@ -83,9 +83,13 @@ def ui_workflow(
 
 
 def _slots(entry: Mapping[str, Any], registry: Registry) -> list[Slot]:
-    """The node's inputs in the order of the interface: required ones, then optional ones."""
+    """The node's inputs in the order of the interface: required ones, then optional ones.
+
+    Of sockets that multiply as they are used, those in use.
+    """
     found = unfold(schema_of(registry[entry["class_type"]]).inputs, entry["inputs"]).slots
-    return sorted(found, key=lambda slot: slot.given.optional)
+    shown = (slot for slot in found if slot.required or slot.given.optional or slot.name in entry["inputs"])
+    return sorted(shown, key=lambda slot: slot.given.optional)
 
 
 def _is_widget(given: io.BaseInput) -> bool:
@@ -201,7 +205,7 @@ def _widget_values(entry: Mapping[str, Any], slots: list[Slot]) -> list[Any]:
 def _default(given: io.BaseInput) -> Any:
     options = getattr(given, "options", None)
     default = getattr(given, "default", None)
-    return options[0] if default is None and options else default
+    return getattr(options[0], "key", options[0]) if default is None and options else default
 
 
 def _height(entry: Mapping[str, Any], slots: list[Slot], outputs: int) -> int:
