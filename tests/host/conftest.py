@@ -36,6 +36,7 @@ def load(name: str) -> ModuleType:
 
 
 comfyui_side, native_side, server_side = load("comfyui_side"), load("native_side"), load("server_side")
+foreign_side = load("foreign_side")
 OTHER_HOSTS: list[str] = []  # what test_other_hosts.py has to tell
 
 
@@ -226,6 +227,12 @@ def both_hosts(comfyui_base: Path, tmp_path: Path) -> tuple[StandaloneHost, Comf
 def side() -> ModuleType:
     """Pieces of graphs for `graphs`."""
     return native_side
+
+
+@pytest.fixture(scope="session")
+def foreign() -> ModuleType:
+    """ComfyUI's own model in graphs for `graphs`."""
+    return foreign_side
 
 
 @pytest.fixture(scope="module")
