@@ -16,6 +16,7 @@ from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
 from ..networks.operations import Operations, torch_operations
 from ..networks.text.connector import Connectors
 from ..networks.transformer import Transformer, TransformerConfig
+from ..networks.transformer.watch import Watch
 from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.statistics import PerChannelStatistics
 from ..networks.video_vae.tiled import AnyVideoDecoder
@@ -129,6 +130,7 @@ class DiffusionModel(Part):
     loras: tuple[LoraUse, ...] = ()
     clean: Callable[[], Transformer] | None = field(default=None, repr=False)
     placement: Placement | None = None  # that the user has chosen
+    watch: Watch | None = field(default=None, repr=False)  # an attention of it that somebody looks at
 
     @property
     def video_channels(self) -> int:

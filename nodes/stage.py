@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
+from ..model_loaders.placement import Placement
 from ..samplers.community import CommunityDenoiser, community_noised
-from ..samplers.denoiser import Denoiser
+from ..samplers.denoiser import Denoise, Denoiser, Predict
 from ..samplers.schedules import check_sigmas
 from ..samplers.state import StreamState, noised
 from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
+from ..samplers.tiling import TilePlan
 from .contexts import POSITIVE, contexts_of
 from .generations import of_part
 from .guide import Guider
@@ -30,9 +33,25 @@ from .predictor import MAX_PASSES, Texts, placed_predictor
 from .preview import step_progress
 from .rules import StepRule
 from .start import start_of
+from .watched import WatchedSteps, watched
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
 MASK_RULES = {"official": (noised, Denoiser), "community": (community_noised, CommunityDenoiser)}
+
+
+Run = Callable[[Predict, Streams[bool]], Streams[Tensor]]
+"""Predictions, and which streams have a negative text → the denoised tokens of a stage."""
+
+
+@runtime_checkable
+class SampledByHost(Protocol):
+    """The transformer of a model that only the host can call."""
+
+    def denoised(self, guider: Guider, states: Streams[StreamState], sigmas: Tensor, run: Run) -> Streams[Tensor]:
+        """What `run` gives with the network's predictions, while the host holds it. ValueError for what it cannot."""
+
+    def told(self) -> Mapping[str, Any]:
+        """For the run manifest: what this network is."""
 
 
 def run_stage(
@@ -48,28 +67,47 @@ def run_stage(
     start = start_of(latent, guider.positive, guider.model, compute_device())
     noised_by, denoiser = MASK_RULES[guider.mask_rule]
     states = start.states.map(lambda state, drawn: noised_by(state, drawn, sigmas[0]), start.noise(noise))
-    texts = stage_texts(guider, states)
-    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1)
-    denoise = denoiser(
-        states,
-        guider.guidance,
-        tiled_predict(lambda own: held.predict(placed_predictor(texts, own)), states, guider.tiles),
-        negative=texts.negative.map(lambda _: True),
-        unconditioned=rule.needs_unconditioned,
-    )
-
     shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
-    with held, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
 
-        def stepped(report: StepReport) -> None:
-            good(report)
-            shown(report)
+    def run(predict: Predict, negative: Streams[bool]) -> Streams[Tensor]:
+        needed = rule.needs_unconditioned
+        denoise: Denoise = denoiser(states, guider.guidance, predict, negative=negative, unconditioned=needed)
+        if guider.model.watch is not None:
+            denoise = WatchedSteps(denoise, guider.model.watch, len(sigmas) - 1)
+        with LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
 
-        denoised = rule.run(denoise, states, sigmas, noise, stepped)
+            def stepped(report: StepReport) -> None:
+                good(report)
+                shown(report)
+
+            return rule.run(denoise, states, sigmas, noise, stepped)
+
+    network = guider.model.transformer
+    if isinstance(network, SampledByHost):
+        denoised, placement = network.denoised(guider, states, sigmas, run), Placement()
+    else:
+        denoised, placement = _denoised(guider, states, run)
     finished, keyframes = start.finished(denoised)
-    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, held.placement)
+    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, placement)
+    if isinstance(network, SampledByHost):
+        step |= network.told()
     finished[MADE] = (*made_of(latent), step)
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
+
+
+def _denoised(guider: Guider, states: Streams[StreamState], run: Run) -> tuple[Streams[Tensor], Placement]:
+    """By our own network, held as the plan says; the placement is the last one, where memory ran out on the way."""
+    if guider.model.watch is not None and guider.tiles != TilePlan():
+        raise ValueError("attention: expected a guider without tiles, which see parts alone, found some; remove them")
+    texts = stage_texts(guider, states)
+    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1)
+
+    def of_tile(own: Streams[StreamState]) -> Predict:
+        return held.predict(watched(placed_predictor(texts, own), guider.model.watch))
+
+    predict = tiled_predict(of_tile, states, guider.tiles)
+    with held:
+        return run(predict, texts.negative.map(lambda _: True)), held.placement
 
 
 def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:

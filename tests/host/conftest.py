@@ -36,7 +36,7 @@ def load(name: str) -> ModuleType:
 
 
 comfyui_side, native_side, server_side = load("comfyui_side"), load("native_side"), load("server_side")
-browser_side = load("browser_side")
+browser_side, foreign_side = load("browser_side"), load("foreign_side")
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True, "Comfy.Minimap.Visible": False}
 FRONT_END = {"user/default/comfy.settings.json": json.dumps(SETTINGS)}
 OTHER_HOSTS: list[str] = []  # what test_other_hosts.py has to tell
@@ -241,6 +241,12 @@ def browser() -> ModuleType:
 def side() -> ModuleType:
     """Pieces of graphs for `graphs`."""
     return native_side
+
+
+@pytest.fixture(scope="session")
+def foreign() -> ModuleType:
+    """ComfyUI's own model in graphs for `graphs`."""
+    return foreign_side
 
 
 @pytest.fixture(scope="module")

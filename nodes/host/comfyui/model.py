@@ -25,6 +25,7 @@ from ....model_loaders.text_encoder import load_connectors
 from ....model_loaders.transformer import is_quantised, load_transformer
 from ....networks.operations import torch_operations
 from ....networks.transformer import Transformer
+from ....networks.transformer.watch import Watch
 from ....samplers.shapes import pixel_frames
 from ...contexts import UNPROCESSED, split_contexts
 from ...generations import GENERATION
@@ -33,7 +34,7 @@ from .conditions import VOICE, conditions_of
 from .foreign import refusal
 from .latents import LatentFormat
 from .lora import PREFIX, add_loras
-from .network import CONDITIONS, HostTransformer
+from .network import CONDITIONS, WATCH, HostTransformer
 from .runtime import warn_user
 
 LORAS = "openltx_loras"  # attachment of a ModelPatcher: what our own nodes have added
@@ -176,7 +177,7 @@ def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
     Raises CheckpointError for a file that does not hold what its header says, ValueError where patches would be lost.
     """
     if isinstance(handle.transformer, PatchedNetwork):
-        return _with_placement(handle.transformer.patcher, handle.placement)
+        return _with_watch(_with_placement(handle.transformer.patcher, handle.placement), handle.watch)
     if parent is None or not isinstance(parent.model, OpenLTXModel):
         return _loaded(handle)
     known = parent.get_attachment(LORAS) or ()
@@ -198,6 +199,16 @@ def _with_placement(patcher: Any, placement: Placement | None) -> Any:
     return changed
 
 
+def _with_watch(patcher: Any, watch: Watch | None) -> Any:
+    """It travels with the options of every call of the network."""
+    inner = patcher.model_options.get("transformer_options", {})
+    if watch is inner.get(WATCH):
+        return patcher
+    changed = patcher.clone()
+    changed.model_options["transformer_options"] = {**inner, WATCH: watch}
+    return changed
+
+
 def own_model(model: Any, name: str) -> DiffusionModel:
     """A MODEL → its handle, whose network is the patched one. ValueError for a model that is not ours."""
     if isinstance(model, DiffusionModel):
@@ -208,7 +219,9 @@ def own_model(model: Any, name: str) -> DiffusionModel:
         raise ValueError(f"{name}: {refusal(found)}")
     network = PatchedNetwork(model, inner.handle.transformer)
     loras = model.get_attachment(LORAS) or inner.handle.loras
-    return replace(inner.handle, transformer=network, loras=loras, placement=model.get_attachment(PLACEMENT))
+    watch = model.model_options.get("transformer_options", {}).get(WATCH)
+    placement = model.get_attachment(PLACEMENT)
+    return replace(inner.handle, transformer=network, loras=loras, placement=placement, watch=watch)
 
 
 def _loaded(handle: DiffusionModel, *, disable_dynamic: bool = False) -> Any:
@@ -254,7 +267,9 @@ def _tell_of_idle_patches(patcher: Any) -> None:
     """Patches that act inside ComfyUI's samplers have no effect in ours: say so."""
     options = patcher.model_options
     inner = options.get("transformer_options", {})
-    idle = sorted({*options} - {"transformer_options"}) + sorted(name for name, value in inner.items() if value)
+    idle = sorted({*options} - {"transformer_options"}) + sorted(
+        name for name, value in inner.items() if value and name != WATCH
+    )
     idle += sorted(kind for kind, found in patcher.wrappers.items() if found)
     if idle:
         warn_user(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ....networks.operations import Operations, torch_operations
 from ....networks.transformer import Prepared, Stream, Transformer, TransformerConfig
 from ....networks.transformer.block import Block
 from ....networks.transformer.state import Step
+from ....networks.transformer.watch import Watch
 from ....samplers.community import CommunityStates
 from ....samplers.state import StreamState
 from ....samplers.streams import Streams
@@ -28,6 +29,7 @@ from .runtime import warn_user
 
 CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
 PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
+WATCH = "openltx_watch"  # in transformer_options: an attention that somebody looks at
 Options = dict[str, Any]
 
 
@@ -104,12 +106,13 @@ class HostTransformer(Transformer):
         streams = _shown(tokens, community).map(_stream_maker(sigma), community.seen, texts, _enabled(options))
         self._current = options
         try:
-            velocities = super().forward(
-                streams.video,
-                streams.audio,
-                prepared=self._prepared_for(streams, community.seen, conditions, options),
-                perturbations=_perturbations(options, len(latent)),
-            )
+            with _watching(self, options, sigma):
+                velocities = super().forward(
+                    streams.video,
+                    streams.audio,
+                    prepared=self._prepared_for(streams, community.seen, conditions, options),
+                    perturbations=_perturbations(options, len(latent)),
+                )
         finally:
             self._current = {}
         return community.samples(_spread(Streams(*velocities), tokens, community))
@@ -142,6 +145,28 @@ class HostTransformer(Transformer):
         given = {"img": (video, audio), "transformer_options": self._current}
         video, audio = replacement(given, {"original_block": original})["img"]
         return video, audio
+
+
+def _watching(network: Transformer, options: Options, sigma: Tensor) -> AbstractContextManager[None]:
+    """Of a call under the positive text, in the step that is wanted, its samples are looked at."""
+    watch: Watch | None = options.get(WATCH)
+    texts, a_pass = list(options.get("cond_or_uncond") or [0]), options.get(PASS)
+    if watch is None or 0 not in texts or (a_pass is not None and a_pass.name != "conditioned"):
+        return nullcontext()
+    sigmas = options.get("sample_sigmas")
+    steps = 1 if sigmas is None else len(sigmas) - 1
+    if not watch.is_due(step_of(float(sigma.flatten()[0]), options), steps):
+        return nullcontext()
+    count = len(sigma) // len(texts)
+    place = texts.index(0) * count
+    return watch.over(network, slice(place, place + count))
+
+
+def step_of(sigma: float, options: Options) -> int | None:
+    """Index of the schedule's step, by transformer_options; None between two steps."""
+    sigmas = options.get("sample_sigmas")
+    values = [] if sigmas is None else sigmas.flatten().tolist()
+    return values.index(sigma) if sigma in values else None
 
 
 def _idle_patches(options: Options) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .clip import native_clip, own_clip
 from .foreign import TAKEN_BY, foreign_model, is_foreign
+from .foreign_stage import denoised_by_host
 from .guider import native_guider, own_guider
 from .model import native_model, own_model
 from .noise import own_noise
@@ -43,7 +44,7 @@ NATIVE: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
 
 def _own(kind: str, value: Any, name: str, node_id: str) -> Any:
     if kind == "MODEL" and node_id in TAKEN_BY and is_foreign(value):
-        return foreign_model(value)
+        return foreign_model(value, denoised_by_host)
     return OWN[kind](value, name)
 
 
