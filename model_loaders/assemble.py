@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from .checkpoint import Checkpoint, CheckpointError
+from .collector import uncollected
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -19,6 +20,7 @@ def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
     return {name[len(prefix) :]: name for name in names if name.startswith(prefix)}
 
 
+@uncollected()
 def assemble(build: Callable[[], Network], checkpoint: Checkpoint, tensors: Mapping[str, str], *, what: str) -> Network:
     """Build a network on the meta device and assign it the tensors of a file.
 

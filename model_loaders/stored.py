@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..networks.operations import Operations, torch_operations
 from .assemble import assign, build_on_meta, refuse_mismatch
 from .checkpoint import CheckpointError
+from .collector import uncollected
 from .gguf.blocks import dequantise_blocks
 from .gguf.file import GGUFCheckpoint
 from .operations import Recipe, StoredLinear, stored_operations
@@ -24,6 +25,7 @@ Network = TypeVar("Network", bound=nn.Module)
 SUFFIX = f".{WEIGHT}"
 
 
+@uncollected()
 def assemble_kept(
     build: Callable[[Operations], Network], parts: Sequence[Weights], *, operations: Operations, below: str, what: str
 ) -> Network:

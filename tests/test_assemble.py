@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from openltx.model_loaders.assemble import assign, build_on_meta
+from openltx.model_loaders.collector import uncollected
 
 
 class Small(nn.Module):
@@ -69,6 +71,22 @@ def test_other_names_and_shapes_are_our_fault(
     spoil(state)
     with pytest.raises(AssertionError):
         assign(build_on_meta(Small), state)
+
+
+def test_the_collector_comes_back_as_it_was() -> None:
+    with uncollected(), uncollected():
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    with pytest.raises(KeyError), uncollected():
+        raise KeyError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_nothing_is_initialised_inside_and_all_outside(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..assemble import Network, assign, build_on_meta, refuse_mismatch
 from ..checkpoint import Checkpoint, CheckpointError
+from ..collector import uncollected
 from ..gguf.blocks import QUANTISED_TYPES
 from .discovery import LEGACY_MARKER, companions, quantised_layers
 from .formats import dequantise, padded, stored_shape
@@ -108,6 +109,7 @@ def plain_weights(file: Checkpoint, tensors: Mapping[str, str]) -> Weights:
     return Weights(file=file, tensors=parameters, quantised=quantised)
 
 
+@uncollected()
 def assemble_plain(
     build: Callable[[], Network], parts: Sequence[Weights], *, what: str, dtype: torch.dtype | None = None
 ) -> Network:
