@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
 from collections.abc import Callable
+from mmap import PAGESIZE, mmap
 from pathlib import Path
 from weakref import ref
 
@@ -17,13 +19,16 @@ from safetensors.torch import save_file
 
 from openltx.model_loaders import read_ahead as reading
 from openltx.model_loaders.checkpoint import Checkpoint, open_checkpoint
+from openltx.model_loaders.mapped import map_file
 from openltx.model_loaders.quantisation.weights import plain_weights
 
 SIZE = 40 * 2**20
 
 
-class Owner:
-    """Something that wants the bytes."""
+@pytest.fixture
+def owner(cold: Path) -> mmap:
+    """Who wants the bytes."""
+    return map_file(cold)
 
 
 @pytest.fixture
@@ -65,20 +70,39 @@ spans = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10)), max_size=12)
 @given(spans, st.integers(0, 60))
 def test_pieces_hold_every_byte_once_in_order_up_to_the_limit(wanted: list[reading.Span], limit: int) -> None:
     joined = reading.join_spans(wanted)
-    pieces = list(reading.chunks(joined, 2**60))
+    pieces = list(reading.cut(joined, 2**60))
     assert pieces == sorted(pieces)
-    assert all(0 < end - start <= reading.CHUNK for start, end in pieces)
+    assert all(0 < end - start <= reading.PIECE for start, end in pieces)
     assert all(before[1] <= after[0] for before, after in zip(pieces, pieces[1:], strict=False))
     covered = {mega for start, end in pieces for mega in range(start >> 20, end >> 20)}
     assert covered >= {mega for start, end in wanted for mega in range(start >> 20, end >> 20)}
-    read = sum(end - start for start, end in reading.chunks(joined, limit * 2**20))
-    assert read < limit * 2**20 + reading.CHUNK
+    read = sum(end - start for start, end in reading.cut(joined, limit * 2**20))
+    assert read == min(limit * 2**20, sum(end - start for start, end in pieces))
 
 
-def test_asked_bytes_come_into_the_cache(cold: Path) -> None:
-    owner = Owner()
+def test_asked_bytes_come_into_the_cache(cold: Path, owner: mmap) -> None:
     _finish(reading.read_ahead(cold, [(0, SIZE)], ref(owner)))
     assert all(held(cold, position) for position in range(0, SIZE, 2**20))
+
+
+def test_pages_are_entered_where_the_system_can(cold: Path, owner: mmap) -> None:
+    """Then using them costs no fault: they count as this process's own."""
+    probe = mmap(-1, PAGESIZE)
+    if reading._madvise()(probe_address(probe), PAGESIZE, reading.POPULATE_READ):
+        pytest.skip("Linux before 5.14")
+    before = _of_files()
+    _finish(reading.read_ahead(cold, [(5, SIZE)], ref(owner)))
+    assert _of_files() - before >= 0.9 * SIZE
+
+
+def probe_address(probe: mmap) -> ctypes.c_void_p:
+    return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(probe)))
+
+
+def _of_files() -> int:
+    """Bytes of files in the tables of this process."""
+    row = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile"))
+    return int(row.split()[1]) * 1024
 
 
 @pytest.fixture
@@ -97,18 +121,19 @@ def read(cold: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_dead_owner_stops_it(cold: Path, read: list[int]) -> None:
-    _finish(reading.read_ahead(cold, [(0, SIZE)], ref(Owner())))
+    _finish(reading.read_ahead(cold, [(0, SIZE)], ref(map_file(cold))))
     assert read == []
-    owner = Owner()
+    owner = map_file(cold)
     _finish(reading.read_ahead(cold, [(0, SIZE)], ref(owner)))
     assert sum(read) == SIZE
 
 
-def test_half_of_the_free_memory_is_the_limit(cold: Path, read: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "free_ram", lambda: 2 * reading.CHUNK)
-    owner = Owner()
+def test_half_of_the_free_memory_is_the_limit(
+    cold: Path, owner: mmap, read: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "free_ram", lambda: 6 * reading.CHUNK)
     _finish(reading.read_ahead(cold, [(0, SIZE)], ref(owner)))
-    assert sum(read) == reading.CHUNK
+    assert sum(read) == 3 * reading.CHUNK
 
 
 class Counted:
@@ -133,13 +158,13 @@ class Counted:
 
 
 def test_a_small_part_is_left_to_its_use(tmp_path: Path) -> None:
-    assert reading.read_ahead(tmp_path / "any", [(0, reading.SMALLEST - 1)], ref(Owner)) is None
+    assert reading.read_ahead(tmp_path / "any", [(0, reading.SMALLEST - 1)], ref(mmap(-1, 1))) is None
 
 
 def test_a_file_that_is_gone_disturbs_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raised: list[object] = []
     monkeypatch.setattr(threading, "excepthook", raised.append)
-    _finish(reading.read_ahead(tmp_path / "gone", [(0, SIZE)], ref(Owner)))
+    _finish(reading.read_ahead(tmp_path / "gone", [(0, SIZE)], ref(mmap(-1, 1))))
     assert raised == []
 
 
