@@ -1,7 +1,7 @@
 """`openltx bench fuzz`: how long the worst of thousands of damaged files takes, and how much memory.
 
 The files and their limits are those of the tests (tests/test_fuzz_headers.py: headers of safetensors and GGUF files;
-tests/test_fuzz_contents.py: quantised files and LoRAs; tests/test_fuzz_workflows.py: other people's workflows, adopted),
+tests/test_fuzz_contents.py: quantised files and LoRAs; tests/test_fuzz_workflows.py: other people's workflows),
 each kind in a process of its own. Memory is what the whole run adds to the process at its peak, so no file took more.
 Linux only.
 """
