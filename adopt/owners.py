@@ -16,6 +16,9 @@ PICTURES = {
 """Their results belong to no model any more."""
 
 
+Takers = dict[str, list[tuple[str, str, int]]]
+
+
 def foreign_nodes(graph: Graph) -> set[str]:
     """Ids of the nodes of other models: their loaders, what takes from these, and what only serves them."""
     loaders = [node for node in graph.values() if _is_loader(node)]
@@ -24,7 +27,7 @@ def foreign_nodes(graph: Graph) -> set[str]:
     else:
         others = {node.id for node in loaders if not _is_ltx(node)}
     takers = consumers(graph)
-    others = {node_id for node_id in others if not _serves_ltx(graph, node_id)}
+    others = {node_id for node_id in others if not _serves_ltx(graph, takers, node_id)}
     front = list(others)
     others |= {node.id for node in graph.values() if node.type in rows() and rows()[node.type].foreign}
     while front:
@@ -56,9 +59,8 @@ def _is_ltx(node: Node) -> bool:
     return "ltx" in text and not OTHER_LTX.search(text)
 
 
-def _serves_ltx(graph: Graph, node_id: str) -> bool:
+def _serves_ltx(graph: Graph, takers: Takers, node_id: str) -> bool:
     """A loader whose file has another name, but that feeds nodes which exist for LTX alone."""
-    takers = consumers(graph)
     direct = [graph[taker].type for taker, _, _ in takers[node_id]]
     return any("LTX" in name for name in direct) and not OTHER_LTX.search(_file(graph[node_id]))
 

@@ -1,8 +1,9 @@
-"""`openltx bench fuzz`: how long the worst of thousands of damaged model files takes, and how much memory.
+"""`openltx bench fuzz`: how long the worst of thousands of damaged files takes, and how much memory.
 
 The files and their limits are those of the tests (tests/test_fuzz_headers.py: headers of safetensors and GGUF files;
-tests/test_fuzz_contents.py: quantised files and LoRAs), each kind in a process of its own. Memory is what the whole run
-adds to the process at its peak, so no file took more. Linux only.
+tests/test_fuzz_contents.py: quantised files and LoRAs; tests/test_fuzz_workflows.py: other people's workflows),
+each kind in a process of its own. Memory is what the whole run adds to the process at its peak, so no file took more.
+Linux only.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent.parent / "tests"
-KINDS = {"headers": "test_fuzz_headers.py", "contents": "test_fuzz_contents.py"}
+KINDS = {"headers": "test_fuzz_headers.py", "contents": "test_fuzz_contents.py", "workflows": "test_fuzz_workflows.py"}
 GOAL_SECONDS, GOAL_BYTES = 1.0, 200 * 10**6
 
 

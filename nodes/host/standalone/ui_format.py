@@ -39,6 +39,17 @@ class _Wire:
         return [self.number, int(self.source.node_id), self.source.index, int(self.target), self.slot, self.io_type]
 
 
+class _Numbers:
+    """Of links: incoming by node and socket, outgoing by output."""
+
+    def __init__(self, wires: list[_Wire]) -> None:
+        self.incoming: dict[str, dict[int, int]] = {}
+        self.outgoing: dict[Link, list[int]] = {}
+        for wire in wires:
+            self.incoming.setdefault(wire.target, {})[wire.slot] = wire.number
+            self.outgoing.setdefault(wire.source, []).append(wire.number)
+
+
 def ui_workflow(
     prompt: Prompt,
     registry: Registry,
@@ -54,6 +65,7 @@ def ui_workflow(
     """
     slots = {node_id: _slots(entry, registry) for node_id, entry in prompt.items()}
     wires = _wires(prompt, slots, registry)
+    numbers = _Numbers(wires)
     heights = {
         node_id: _height(entry, slots[node_id], len(schema_of(registry[entry["class_type"]]).outputs))
         for node_id, entry in prompt.items()
@@ -68,7 +80,7 @@ def ui_workflow(
         "last_link_id": len(wires),
         "nodes": [
             *(
-                _with_models(_node(node_id, entry, order, registry, slots[node_id], wires, size), models or {})
+                _with_models(_node(node_id, entry, order, registry, slots[node_id], numbers, size), models or {})
                 for order, (node_id, entry) in enumerate(prompt.items())
                 for size in [(*stands.places[node_id], heights[node_id])]
             ),
@@ -118,12 +130,12 @@ def _node(
     order: int,
     registry: Registry,
     slots: list[Slot],
-    wires: list[_Wire],
+    numbers: _Numbers,
     place: tuple[int, int, int],
 ) -> dict[str, Any]:
     """place: left, top, height."""
     schema = schema_of(registry[entry["class_type"]])
-    incoming = {wire.slot: wire.number for wire in wires if wire.target == node_id}
+    incoming = numbers.incoming.get(node_id, {})
     sockets = _sockets(entry, slots)
     node = {
         "id": int(node_id),
@@ -138,7 +150,7 @@ def _node(
             {
                 "name": output.display_name or output.id or output.io_type,
                 "type": output.io_type,
-                "links": [wire.number for wire in wires if wire.source == Link(node_id=node_id, index=index)],
+                "links": numbers.outgoing.get(Link(node_id=node_id, index=index), []),
             }
             for index, output in enumerate(schema.outputs)
         ],
