@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -27,6 +29,25 @@ def free_vram(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return free_ram()
+
+
+def give_back() -> None:
+    """Hand to the system what the C library has kept of freed memory; where it offers no way, nothing.
+
+    Pieces of changing sizes leave holes in glibc's heap: what is resident grows with a clip although what is used
+    does not (decode to disk at ten times the frames: 1.26 times the memory). Takes well below a millisecond.
+    """
+    trim = _trim()
+    if trim is not None:
+        trim(0)
+
+
+@lru_cache(maxsize=1)
+def _trim() -> Callable[[int], int] | None:
+    if sys.platform != "linux":
+        return None
+    found: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)  # musl has none
+    return found
 
 
 def _container() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..model_loaders.free_memory import free_vram
+from ..model_loaders.free_memory import free_vram, give_back
 from ..model_loaders.parts import Lazy
 from ..networks.video_vae.decoder import VideoDecoder
 from ..networks.video_vae.limits import piece_elements
@@ -53,6 +53,7 @@ def decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Tens
         try:
             for frames in _fresh(_decoded(decoder, latent, cut), done):
                 done += len(frames)
+                give_back()
                 yield frames
                 bar.update(len(frames))
                 del frames  # one chunk at a time is all that is held
