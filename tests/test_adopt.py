@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,21 +20,13 @@ from openltx.nodes.core import CORE_NODES
 from openltx.nodes.host.standalone.schema import registry_of, schema_of
 from openltx.nodes.host.standalone.validate import validate
 from openltx.nodes.registry import NODES
+from openltx.tests import adopt_forms as forms
+from openltx.tests import adopt_graphs as graphs
 
 HERE = Path(__file__).resolve().parent
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-graphs, forms = _load("adopt_graphs"), _load("adopt_forms")
 FILE = re.compile(r"found '[^']*[.](safetensors|gguf|png|mp4|wav)'$")
 MODELS = ("unknown_pack",)  # graphs with a node that only its own pack has
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,22 +18,13 @@ from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.host.standalone.settings import Settings, model_folders_below
 from openltx.nodes.host.standalone.validate import validate
 from openltx.nodes.registry import NODES
+from openltx.tests import adopt_templates as templates
 
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 FILE = re.compile(r"found '[^']*[.](safetensors|gguf|png|jpg|mp4|wav|mp3)'$")
 HERE = Path(__file__).resolve().parent
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-templates = _load("adopt_templates")
 FOUND, LTX2 = templates.found(), templates.of_ltx2()
 pytestmark = pytest.mark.skipif(not FOUND, reason=templates.ABSENT)
 

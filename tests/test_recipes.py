@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 from typing import Any
@@ -31,13 +30,8 @@ from openltx.nodes.noise import NextNoise, SeededNoise
 from openltx.nodes.registry import NODES
 from openltx.samplers.conditioning import apply_items
 from openltx.samplers.state import video_state
-
-spec = importlib.util.spec_from_file_location("small_workflows", Path(__file__).with_name("small_workflows.py"))
-assert spec is not None
-assert spec.loader is not None
-small = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(small)
-CHECKPOINT, small_inputs = small.CHECKPOINT, small.small_inputs
+from openltx.tests import small_workflows as small
+from openltx.tests.small_workflows import CHECKPOINT, small_inputs
 
 
 @pytest.fixture(scope="module", autouse=True)

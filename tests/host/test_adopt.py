@@ -6,25 +6,17 @@ import importlib
 import importlib.util
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+from openltx.tests import adopt_graphs as OURS
+from openltx.tests import adopt_templates as TEMPLATES
+
 HERE = Path(__file__).resolve().parent
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE.parent / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-OURS, TEMPLATES = _load("adopt_graphs"), _load("adopt_templates")
 GRAPHS = OURS.GRAPHS
 EQUAL = 1e-5
 CLOSE = {"two_stages_ancestral": 2e-5}  # sixteen draws, divided by small sigmas; the pages promise nothing here

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +13,9 @@ from openltx.adopt import Adopted, adopt, read_file, read_workflow
 from openltx.nodes.core import CORE_NODES
 from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.registry import NODES
+from openltx.tests import adopt_forms as forms
+from openltx.tests import adopt_graphs as graphs
+from openltx.tests import adopt_templates as templates
 
 TESTS = Path(__file__).resolve().parents[1]
 REGISTRY = registry_of([*NODES, *CORE_NODES])
@@ -39,16 +40,6 @@ FORM_OF = {
 pytestmark = pytest.mark.browser
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, TESTS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-graphs, forms, templates = _load("adopt_graphs"), _load("adopt_forms"), _load("adopt_templates")
 FOUND = {path.stem: path for path in templates.found()}
 
 

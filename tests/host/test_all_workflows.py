@@ -6,7 +6,6 @@ import hashlib
 import importlib
 import shutil
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,20 +16,11 @@ from openltx.nodes.core import CORE_NODES
 from openltx.nodes.host.files import SAMPLE_INPUTS
 from openltx.nodes.host.standalone.workflow import exposed_inputs
 from openltx.nodes.registry import NODES
+from openltx.tests import small_workflows as small
 
 
 @pytest.fixture(scope="module")
-def small() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("small_workflows", Path(__file__).parents[1] / "small_workflows.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="module")
-def inputs(comfyui_base: Path, small: ModuleType) -> Path:
+def inputs(comfyui_base: Path) -> Path:
     """ComfyUI's folders with the media and models that the workflows name; that of the media."""
     folder = comfyui_base / "input"
     shutil.copytree(SAMPLE_INPUTS, folder, dirs_exist_ok=True)
@@ -41,7 +31,7 @@ def inputs(comfyui_base: Path, small: ModuleType) -> Path:
 
 @pytest.mark.parametrize("name", workflow_names())
 def test_the_same_latents_in_both_hosts(
-    both_hosts: tuple[Any, Any], graphs: Any, small: ModuleType, inputs: Path, name: str, monkeypatch: Any
+    both_hosts: tuple[Any, Any], graphs: Any, inputs: Path, name: str, monkeypatch: Any
 ) -> None:
     prompt = load_workflow(name)
     values = small.small_inputs(name, inputs)
