@@ -111,7 +111,8 @@ def test_results_are_remembered_until_the_file_changes(tmp_path: Path, monkeypat
     save_file({"duration_head.mlp_hidden.bias": torch.zeros(1)}, path)
     first = detect_file(path)
     assert first.kind == "duration_head"
-    monkeypatch.setattr(detection, "detect", lambda *_: pytest.fail("asked again"))
+    for work in ("detect", "open_checkpoint"):
+        monkeypatch.setattr(detection, work, lambda *_: pytest.fail("asked again"))
     assert detect_file(path) is first
     monkeypatch.undo()
     save_file({"vocoder.conv_pre.weight": torch.zeros(2, 2)}, path)
