@@ -20,7 +20,7 @@ from weakref import ref
 
 from .free_memory import free_ram
 
-PIECE = 16 * 2**20  # of a file, for one thread at a time
+PIECE = 8 * 2**20  # of a file, for one thread at a time: spinning disks like few places at once
 CHUNK = 2 * 2**20  # read at once
 THREADS = 4
 SMALLEST = 16 * 2**20  # less is read as fast when it is used
