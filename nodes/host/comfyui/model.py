@@ -34,11 +34,12 @@ from .conditions import VOICE, conditions_of
 from .foreign import refusal
 from .latents import LatentFormat
 from .lora import PREFIX, add_loras
-from .network import CONDITIONS, WATCH, HostTransformer
+from .network import COMPILE, CONDITIONS, WATCH, HostTransformer
 from .runtime import warn_user
 
 LORAS = "openltx_loras"  # attachment of a ModelPatcher: what our own nodes have added
 PLACEMENT = "openltx_placement"  # attachment: what Memory Plan (LTX) has chosen
+COMPILE_OPTIONS = "torch_compile_kwargs"  # in model_options: what TorchCompileModel asks for
 SHIFT = 2.37  # of named schedulers (spec sampling.md 9.4)
 
 
@@ -86,6 +87,9 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         given = {"latent_shapes": shapes, CONDITIONS: conditions_of(entries, shapes)}
         if entries.get(VOICE) is not None:  # its absence tells the network that a pass goes without
             given[VOICE] = True
+        asked = getattr(self.current_patcher, "model_options", {}).get(COMPILE_OPTIONS)
+        if asked is not None:
+            given[COMPILE] = asked
         constants = {name: comfy.conds.CONDConstant(value) for name, value in given.items()}
         return {"c_crossattn": comfy.conds.CONDRegular(context), **constants}  # not CONDCrossAttn: it repeats tokens
 
