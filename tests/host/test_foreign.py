@@ -33,9 +33,13 @@ NEUTRAL = {"ModelSamplingLTXV", "ModelSamplingFlux", "DifferentialDiffusion"}  #
 
 
 def table() -> dict[str, str]:
-    """{node: verdict}."""
-    lines = [line.split("|") for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    return {cells[1].strip(): cells[2].strip() for cells in lines if cells[1].strip() != "node"}
+    """{node: verdict}; the table of kinds is test_patch_kinds.py's."""
+    rows: dict[str, str] = {}
+    for section in TABLE.read_text(encoding="utf-8").split("\n## "):
+        if not section.startswith("Patches by kind"):
+            lines = [line.split("|") for line in section.splitlines() if line.startswith("| ")]
+            rows |= {cells[1].strip(): cells[2].strip() for cells in lines if cells[1].strip() != "node"}
+    return rows
 
 
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("test_*.py")))

@@ -3,7 +3,7 @@
 # N samples of a call: p prompts times b of the latent; T tokens, S text tokens
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -91,7 +91,11 @@ class HostTransformer(Transformer):
 
     def _tell_of_idle(self, options: Options) -> None:
         """A word, once for each kind, about patches that this network has no place for."""
-        idle = set(_idle_patches(options)) - self._told
+        self.tell_of(_idle_patches(options))
+
+    def tell_of(self, names: Iterable[str]) -> None:
+        """Patches without effect, by their names."""
+        idle = set(names) - self._told
         if idle:
             self._told |= idle
             warn_user(f"the model carries patches that have no effect on LTX-2 networks: {', '.join(sorted(idle))}")
