@@ -90,6 +90,9 @@ def attention(
     """
     if watcher is not None:
         watcher(q, k, bias)
+    if torch.compiler.is_compiling():  # the choice is made outside: a compiled graph cannot ask for it
+        assert bias is None or isinstance(bias, Tensor)
+        return _torch(q, k, v, bias, scale)
     if bias is None or isinstance(bias, Tensor):
         return _backend.get()(q, k, v, bias, scale)
     rows = max(1, BIAS_ELEMENTS // (q.shape[0] * k.shape[-2]))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol, runtime_checkable
+
 import torch
 
 from ..model_loaders.parts import TextPart
 from ..model_loaders.text_conditioning import TextConditioning
-from .contexts import EMPTY
+from .contexts import EMPTY, Conditioning
 from .generations import GENERATION
 from .host.api import compute_device, io
+
+
+@runtime_checkable
+class EncodedByHost(Protocol):
+    """A text encoder that only the host can call."""
+
+    def conditioning(self, text: str) -> Conditioning:
+        """Of one prompt, as the host's own nodes give it."""
 
 
 class EncodePrompt(io.ComfyNode):
@@ -34,7 +44,9 @@ class EncodePrompt(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, text_encoder: TextPart, text: str) -> io.NodeOutput:
+    def execute(cls, text_encoder: TextPart | EncodedByHost, text: str) -> io.NodeOutput:
+        if isinstance(text_encoder, EncodedByHost):
+            return io.NodeOutput(text_encoder.conditioning(text))
         encoded = encoded_text(text_encoder, text)
         contexts = torch.cat([encoded.video_context, encoded.audio_context], dim=-1)
         options = {GENERATION: text_encoder.generation} | ({} if text.strip() else {EMPTY: True})

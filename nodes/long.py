@@ -10,7 +10,7 @@ from torch import Tensor
 from ..model_loaders.parts import TextPart
 from ..samplers.long_video import NOTHING, Handover, LongClip, Segment, SegmentItems, plan_segments
 from ..samplers.streams import Streams
-from .conditioning import EncodePrompt
+from .conditioning import EncodedByHost, EncodePrompt
 from .contexts import Conditioning
 from .generations import generation_of, of_latent
 from .guide import Guider
@@ -43,7 +43,7 @@ class EncodePrompts(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, text_encoder: TextPart, texts: str) -> io.NodeOutput:
+    def execute(cls, text_encoder: TextPart | EncodedByHost, texts: str) -> io.NodeOutput:
         entries: Conditioning = []
         for text in split_prompts(texts):
             entries += EncodePrompt.execute(text_encoder, text).args[0]

@@ -34,11 +34,13 @@ from .conditions import VOICE, conditions_of
 from .foreign import refusal
 from .latents import LatentFormat
 from .lora import PREFIX, add_loras
-from .network import CONDITIONS, WATCH, HostTransformer
+from .network import COMPILE, CONDITIONS, WATCH, HostTransformer
 from .runtime import warn_user
 
 LORAS = "openltx_loras"  # attachment of a ModelPatcher: what our own nodes have added
 PLACEMENT = "openltx_placement"  # attachment: what Memory Plan (LTX) has chosen
+COMPILE_OPTIONS = "torch_compile_kwargs"  # in model_options: what TorchCompileModel asks for
+FORWARD = ("attn1.forward", "attn2.forward")  # of layers whose queries, keys and values our blocks ask for apart
 SHIFT = 2.37  # of named schedulers (spec sampling.md 9.4)
 
 
@@ -68,6 +70,7 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         """Once a run and prompt: the text, and everything else in one value, which ComfyUI hands through."""
         if self.current_patcher is not None:
             _refuse_patched_codes(self.current_patcher)
+            self.diffusion_model.tell_of(_idle_layers(self.current_patcher))
         highest = float(self.model_sampling.timestep(torch.tensor(1.0)))
         if highest != 1.0:
             raise ValueError(
@@ -86,6 +89,9 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         given = {"latent_shapes": shapes, CONDITIONS: conditions_of(entries, shapes)}
         if entries.get(VOICE) is not None:  # its absence tells the network that a pass goes without
             given[VOICE] = True
+        asked = getattr(self.current_patcher, "model_options", {}).get(COMPILE_OPTIONS)
+        if asked is not None:
+            given[COMPILE] = asked
         constants = {name: comfy.conds.CONDConstant(value) for name, value in given.items()}
         return {"c_crossattn": comfy.conds.CONDRegular(context), **constants}  # not CONDCrossAttn: it repeats tokens
 
@@ -261,6 +267,12 @@ def _refuse_patched_codes(patcher: Any) -> None:
             f"model: expected no patches on quantised weights, found {len(stored & patched)} patched layers; use Load "
             "LoRA (LTX), or a file with plain weights"
         )
+
+
+def _idle_layers(patcher: Any) -> set[str]:
+    """Layers whose `forward` somebody has replaced, and which our blocks do not call by it."""
+    names = {key.removesuffix(".forward").rpartition(".")[2] for key in patcher.object_patches if key.endswith(FORWARD)}
+    return {f"{name}.forward" for name in names}
 
 
 def _tell_of_idle_patches(patcher: Any) -> None:

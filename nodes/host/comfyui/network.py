@@ -3,7 +3,7 @@
 # N samples of a call: p prompts times b of the latent; T tokens, S text tokens
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -30,6 +30,7 @@ from .runtime import warn_user
 CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
 PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
 WATCH = "openltx_watch"  # in transformer_options: an attention that somebody looks at
+COMPILE = "openltx_compile"  # an entry of `extra_conds`: arguments of torch.compile
 Options = dict[str, Any]
 
 
@@ -40,7 +41,10 @@ class HostTransformer(Transformer):
         super().__init__(config, operations=operations)
         self._current: Options = {}  # transformer_options of the call that is under way
         self._told: set[str] = set()
+        self._compiled: tuple[Options, Any] | None = None  # a block's forward, and the arguments it was compiled with
 
+    # TorchCompileModel asks for the whole network; one graph for all blocks is enough
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *arguments: Any, **options: Any) -> Any:
         first = arguments[0] if arguments else None
         if first is None or isinstance(first, Stream):
@@ -78,6 +82,7 @@ class HostTransformer(Transformer):
         if context is None:
             raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
         self._tell_of_idle(options)
+        self._compiled = self._compiled_for(extra.get(COMPILE), options)
         override = options.get("optimized_attention_override")
         with nullcontext() if override is None else attention_backend(overridden(override, options)):
             velocity = self._predicted(streams_of(members), timestep, context, conditions, options)
@@ -86,10 +91,30 @@ class HostTransformer(Transformer):
 
     def _tell_of_idle(self, options: Options) -> None:
         """A word, once for each kind, about patches that this network has no place for."""
-        idle = set(_idle_patches(options)) - self._told
+        self.tell_of(_idle_patches(options))
+
+    def tell_of(self, names: Iterable[str]) -> None:
+        """Patches without effect, by their names."""
+        idle = set(names) - self._told
         if idle:
             self._told |= idle
             warn_user(f"the model carries patches that have no effect on LTX-2 networks: {', '.join(sorted(idle))}")
+
+    def _compiled_for(self, asked: Options | None, options: Options) -> tuple[Options, Any] | None:
+        """A block's forward, compiled as asked; the same graph for all blocks, because their weights are inputs of it.
+
+        None where nobody asks, and beside another attention, which a compiled graph does not call.
+        """
+        if asked is None or options.get("optimized_attention_override") is not None:
+            return None
+        if self._compiled is None or self._compiled[0] != asked:
+            return asked, torch.compile(Block.forward, **asked)
+        return self._compiled
+
+    def _seen(self, options: Options) -> Any:
+        """The block whose attention somebody looks at: it stays as it is."""
+        watch: Watch | None = options.get(WATCH)
+        return None if watch is None else self.transformer_blocks[watch.looked.block]
 
     @property
     def in_channels(self) -> int:
@@ -136,6 +161,9 @@ class HostTransformer(Transformer):
         """Somebody else's replacement of a block gets {"img": (video, audio)} and gives the same."""
         replacement = self._current.get("patches_replace", {}).get("dit", {}).get(("double_block", block.index))
         if replacement is None:
+            if self._compiled is not None and block is not self._seen(self._current) and not _has_rows(step):
+                found: tuple[Tensor | None, Tensor | None] = self._compiled[1](block, video, audio, step)
+                return found
             return super()._through(block, video, audio, step)
         kept = replace(step, in_place=False)  # it may still need what went in
 
@@ -145,6 +173,12 @@ class HostTransformer(Transformer):
         given = {"img": (video, audio), "transformer_options": self._current}
         video, audio = replacement(given, {"original_block": original})["img"]
         return video, audio
+
+
+def _has_rows(step: Step) -> bool:
+    """Whether a stream's attention strengths are made row by row, which a graph cannot do."""
+    prepared = [stream.prepared for stream in (step.video, step.audio) if stream is not None]
+    return any(callable(own.attention_bias) for own in prepared)
 
 
 def _watching(network: Transformer, options: Options, sigma: Tensor) -> AbstractContextManager[None]:
