@@ -71,7 +71,8 @@ async function main() {
   page.on("pageerror", (error) => failures.push(String(error)));
   await page.goto(address, { waitUntil: "domcontentloaded" });
   await page.waitForFunction(
-    () => window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100);
+    () => window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100
+      && window.app.extensions.some((extension) => extension.name === "OpenLTX.StageTooltips"));
   await page.waitForTimeout(2000);
   for (const task of JSON.parse(fs.readFileSync(0, "utf8"))) {
     failures.length = 0;
