@@ -68,10 +68,20 @@ class SampleLong(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="From a schedule node; of every segment."),
                 io.Latent.Input("latent", tooltip="Of the whole length, empty or to refine."),
                 io.Float.Input(
-                    "segment_seconds", default=5.0, min=0.1, max=60.0, step=0.1, tooltip="Of a segment, at most."
+                    "segment_seconds",
+                    default=5.0,
+                    min=0.1,
+                    max=60.0,
+                    step=0.1,
+                    tooltip="Seconds of a segment, at most.",
                 ),
                 io.Float.Input(
-                    "overlap_seconds", default=1.0, min=0.04, max=30.0, step=0.01, tooltip="That segments share."
+                    "overlap_seconds",
+                    default=1.0,
+                    min=0.04,
+                    max=30.0,
+                    step=0.01,
+                    tooltip="Seconds that segments share.",
                 ),
                 io.Float.Input(
                     "audio_overlap_seconds",
@@ -79,8 +89,8 @@ class SampleLong(io.ComfyNode):
                     min=0.0,
                     max=30.0,
                     step=0.01,
-                    tooltip="Sound that a segment is given of the one before; more than the overlap reaches back "
-                    "before the segment.",
+                    tooltip="Seconds of sound that a segment is given of the one before; more than the overlap "
+                    "reaches back before the segment.",
                 ),
                 io.Float.Input(
                     "overlap_strength",

@@ -74,7 +74,7 @@ def _legal(entry: io.BaseInput) -> str:
         return "on, off"
     if isinstance(entry, io.Int.Input | io.Float.Input) and entry.min is not None:
         step = "" if entry.step in (None, 1) or isinstance(entry, io.Float.Input) else f", in steps of {entry.step}"
-        return f"{_number(entry.min)} to {_number(entry.max)}{step}"
+        return f"{number(entry.min)} to {number(entry.max)}{step}"
     return "text" if isinstance(entry, io.String.Input) else ""
 
 
@@ -97,10 +97,11 @@ def _default(entry: io.BaseInput) -> str:
         return ""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"`{_number(value)}`"
+    return f"`{number(value)}`"
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Without a fraction that is zero."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

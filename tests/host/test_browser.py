@@ -12,7 +12,6 @@ import pytest
 HERE = Path(__file__).resolve().parent
 WORKFLOWS = HERE.parents[1] / "workflows"
 NAMES = sorted(path.stem for path in WORKFLOWS.glob("*.json"))
-PICTURES = {"text_to_av", "image_to_av"}  # for the README, kept where OPENLTX_PICTURES says
 Graph = dict[str, Any]
 
 pytestmark = pytest.mark.browser
@@ -29,14 +28,15 @@ def opened(contract_server: Any, browser: Any, tmp_path_factory: pytest.TempPath
     tasks = [{"name": name, "workflow": _read(WORKFLOWS / f"{name}.json")} for name in NAMES]
     for task in tasks:
         _place_models(task["workflow"], contract_server.base / "models")
-        if pictures and task["name"] in PICTURES:
+        if pictures:
             task["picture"] = str(Path(pictures).absolute() / f"{task['name']}.png")
     found: dict[str, Any] = browser.opened(contract_server, tasks, tmp_path_factory.mktemp("profile"))
     return found
 
 
 def _place_models(workflow: Graph, folder: Path) -> None:
-    for node in workflow["nodes"]:
+    stages = workflow.get("definitions", {}).get("subgraphs", [])
+    for node in (node for canvas in [workflow, *stages] for node in canvas["nodes"]):
         for model in node["properties"].get("models", ()):
             place = folder / model["directory"] / model["name"]
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -56,3 +56,19 @@ def test_front_end(opened: dict[str, Any], contract_server: Any, browser: Any, n
     described = contract_server.get("/object_info")
     expected = browser.completed(_read(WORKFLOWS / "api" / f"{name}.json"), described)
     assert browser.completed(found["prompt"], described) == expected
+    assert found["untold"] == [], "widgets of stages without a tooltip"
+    numbers = shown_numbers(_read(WORKFLOWS / "api" / f"{name}.json"))
+    for node_id, option in numbers:
+        expected[node_id][1][option] += 1
+    assert browser.completed(found["changed"], described) == expected
+
+
+def shown_numbers(graph: Graph) -> list[tuple[str, str]]:
+    """Widgets inside of stages that the stages' own blocks have: node and input."""
+    return [
+        (node_id, name)
+        for node_id, node in graph.items()
+        if ":" in node_id
+        for name in [*node["_meta"].get("expose", {}).values(), *node["_meta"].get("show", ())]
+        if isinstance(node["inputs"][name], (int, float))
+    ]
