@@ -73,7 +73,8 @@ def scopes_of(found: Entry, remarks: list[str]) -> list[Scope]:
     definitions = found.get("definitions")
     known = list_of(definitions, "subgraphs") if isinstance(definitions, dict) else []
     top = _scope(found, remarks)
-    scopes, count = [], 0
+    scopes: list[Scope] = []
+    count = 0
     for scope in _entered(top, {str(one.get("id")): one for one in known}, remarks, 0):
         count += len(scope.nodes)
         if count > MOST_NODES and scopes:  # subgraphs of subgraphs grow without end

@@ -80,7 +80,13 @@ def test_a_choice_with_values_of_its_own_is_laid_out_as_a_form_has_it() -> None:
 ])  # fmt: skip
 def test_parts_of_a_text(mode: str, pattern: str, group: int, expected: str) -> None:
     flags = {"case_insensitive": True, "multiline": False, "dotall": False}
-    given = {"string": "a12 b345", "regex_pattern": pattern, "mode": mode, "group_index": group, **flags}
+    given: dict[str, Any] = {
+        "string": "a12 b345",
+        "regex_pattern": pattern,
+        "mode": mode,
+        "group_index": group,
+        **flags,
+    }
     assert RegexExtract.execute(**given).args == (expected,)
 
 

@@ -22,7 +22,7 @@ import pytest
 MUTATIONS, SECONDS_EACH = 1200, 10.0
 EXTRA_ADDRESSES = 2 * 10**9
 LONGEST_LINE = 700
-HOSTILE = (
+HOSTILE: tuple[Any, ...] = (
     None, 0, -1, 10**9, 10**300, -(10**18), 1e308, float("nan"), float("inf"), True, "", "x", [], {}, [1, 2, 3],
     ["a", 0], ["1", -1], [["1", 0], 0], {"__value__": [1]}, {"__value__": {"a": 1}}, "\ud800", "\x1b[2J\x00\u202e",
     "a" * 100_000, "../../../etc/passwd", "C:\\CON", "<script>alert(1)</script>", "${jndi:x}", "__class__",

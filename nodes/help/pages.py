@@ -65,7 +65,7 @@ def _input_row(entry: io.BaseInput) -> tuple[str, ...]:
 def _legal(entry: io.BaseInput) -> str:
     """The values that an input may have, in words; empty for a link."""
     if isinstance(entry, io.Autogrow.Input):
-        return f"{entry.template.min} to {entry.template.max} links"
+        return f"{entry.template.min} to {len(entry.template.names)} links"
     if isinstance(entry, io.Combo.Input):
         return _choices(entry.options)
     if isinstance(entry, io.DynamicCombo.Input):

@@ -74,8 +74,9 @@ def _options(given: io.BaseInput) -> dict[str, Any]:
         options["options"] = [{"key": choice.key, "inputs": _input_groups(choice.inputs)} for choice in given.options]
     elif isinstance(given, io.Autogrow.Input):
         template = given.template
-        by_prefix = isinstance(template, io.Autogrow.TemplatePrefix)
-        how = {"prefix": template.prefix, "max": template.max} if by_prefix else {"names": list(template.names)}
+        how: dict[str, Any] = {"names": list(template.names)}
+        if isinstance(template, io.Autogrow.TemplatePrefix):
+            how = {"prefix": template.prefix, "max": template.max}
         options["template"] = {"input": _input_groups([template.input]), **how, "min": template.min}
     return options
 
