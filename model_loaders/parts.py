@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
 from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
@@ -31,6 +32,7 @@ from .lora.network import LoraUse
 from .operations import tell_ways
 from .own_shift import OwnShift, own_shift
 from .placement import Placement
+from .residents import make_room, note_use
 from .text_conditioning import usual_cache
 from .text_encoder import TextEncoder, check_text, load_connectors, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
@@ -48,6 +50,19 @@ class Movable(Protocol):
 
 
 Loaded = TypeVar("Loaded", bound=Movable)
+
+
+def weights_of(loaded: Movable) -> Iterator[Tensor]:
+    """What `loaded.to` moves."""
+    if isinstance(loaded, TextEncoder):
+        yield from (weight for module in loaded.moving for weight in module.parameters())
+    elif isinstance(loaded, nn.Module):
+        yield from (*loaded.parameters(), *loaded.buffers())
+
+
+def same(found: torch.device, wanted: torch.device) -> bool:
+    """Whether a tensor's device is the wanted one, which may have no number."""
+    return found.type == wanted.type and wanted.index in (None, found.index)
 
 
 class Lazy(Generic[Loaded]):
@@ -78,15 +93,34 @@ class Lazy(Generic[Loaded]):
     def on(self, device: torch.device, *, memory: int = 0) -> Loaded:
         """The network on `device`, in the dtype that was chosen for it.
 
-        memory: bytes that the caller will need there besides the weights, for hosts that make room.
+        memory: bytes that the caller will need there besides the weights: on an accelerator others give way for them.
         """
-        if self._loaded is None:
-            self._loaded = self._load()
-        self._loaded.to(device, self.dtype)  # modules and handles move in place
+        loaded = self.read()
+        if device.type != "cpu":
+            missing = sum(map(self.size, weights_of(loaded))) - self.bytes_on(device)
+            make_room(device, missing + memory, keep=self)
+            note_use(self)
+        loaded.to(device, self.dtype)  # modules and handles move in place
         if self._told != device:
             self._told = device
-            tell_ways(self._loaded, device, self.dtype)
+            tell_ways(loaded, device, self.dtype)
+        return loaded
+
+    def read(self) -> Loaded:
+        """The network wherever it lies; read if it was not yet."""
+        if self._loaded is None:
+            self._loaded = self._load()
         return self._loaded
+
+    def bytes_on(self, device: torch.device) -> int:
+        """Of its weights on `device`."""
+        loaded = self._loaded
+        return 0 if loaded is None else sum(self.size(own) for own in weights_of(loaded) if same(own.device, device))
+
+    def size(self, tensor: Tensor) -> int:
+        """Bytes of one of its weights on a device."""
+        plain = tensor.is_floating_point() and tensor.element_size() > 1
+        return tensor.numel() * (self.dtype.itemsize if plain else tensor.element_size())
 
     def in_dtype(self, dtype: torch.dtype) -> Lazy[Loaded]:
         """The same network in another dtype: read once, kept beside this one as long as this one."""

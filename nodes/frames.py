@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..model_loaders.free_memory import free_vram, give_back, without_holes
 from ..model_loaders.parts import Lazy
+from ..model_loaders.residents import free_unused, make_room
 from ..networks.video_vae.decoder import VideoDecoder
 from ..networks.video_vae.limits import piece_elements
 from ..networks.video_vae.memory import planned_decode_bytes
@@ -22,7 +23,7 @@ from ..plan.needs import decode_need
 from ..plan.phases import PIECES, TILE_OVERLAP, TILES
 from ..samplers.shapes import pixel_frames
 from .host.api import compute_device, progress, warn_user
-from .memory import free_unused, is_out_of_memory
+from .memory import is_out_of_memory
 
 SHORT = 8  # latent frames: until then the C library's holes are small, and its way is faster
 
@@ -71,6 +72,8 @@ def _decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Ten
                 raise
             failed = error.with_traceback(None)
         free_unused()
+        if device.type != "cpu":
+            make_room(device, keep=part)
         cut = _next(cuts, failed)
         warn_user(f"out of memory: decoding goes on from frame {done + 1}, in {cut}")
 

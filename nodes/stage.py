@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
 from ..model_loaders.placement import Placement
+from ..plan.shares import MAX_PASSES
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoise, Denoiser, Predict
 from ..samplers.schedules import check_sigmas
@@ -29,7 +30,7 @@ from .latents import (
 from .made import MADE, made_of, stage_step
 from .memory import Held
 from .noise import NoiseSource
-from .predictor import MAX_PASSES, Texts, placed_predictor
+from .predictor import Texts, placed_predictor
 from .preview import step_progress
 from .rules import StepRule
 from .start import start_of
@@ -100,7 +101,8 @@ def _denoised(guider: Guider, states: Streams[StreamState], run: Run) -> tuple[S
     if guider.model.watch is not None and guider.tiles != TilePlan():
         raise ValueError("attention: expected a guider without tiles, which see parts alone, found some; remove them")
     texts = stage_texts(guider, states)
-    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1)
+    positions = max(context.shape[1] for context in texts.positive.present())
+    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1, positions)
 
     def of_tile(own: Streams[StreamState]) -> Predict:
         return held.predict(watched(placed_predictor(texts, own), guider.model.watch))

@@ -38,6 +38,11 @@ class StreamedTransformer(Transformer):
         assert self._stream is not None
         return self._stream
 
+    @property
+    def device_bytes(self) -> int:
+        """Of the slots that blocks come to."""
+        return 0 if self._stream is None else self._stream.device_bytes
+
     def to(self, *arguments: Any, **options: Any) -> StreamedTransformer:
         """Stays where it was placed: moving it would load every block."""
         return self

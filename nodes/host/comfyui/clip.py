@@ -114,6 +114,8 @@ def _patcher(part: TextPart, *, disable_dynamic: bool = False) -> Any:
 class InCLIP(Lazy[TextEncoder]):
     """The text encoder of a CLIP object, for our own nodes."""
 
+    paged = True
+
     def __init__(self, lazy: Lazy[TextEncoder], clip: Any) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self._clip = clip

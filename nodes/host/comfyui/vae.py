@@ -202,6 +202,8 @@ class NativeAudioVAE(NativeVAE):
 class InVAE(Lazy[Stage]):
     """One network of a VAE object, for our own nodes."""
 
+    paged = True
+
     def __init__(self, lazy: Lazy[Stage], vae: NativeVAE, pick: Callable[[Any], Stage]) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self._vae, self._pick = vae, pick
@@ -216,6 +218,8 @@ class InVAE(Lazy[Stage]):
 
 class Patched(Lazy[Stage]):
     """A network of a VAE object in a dtype that this object does not have; ComfyUI moves it like any other model."""
+
+    paged = True
 
     def __init__(self, load: Callable[[], Stage], dtype: torch.dtype) -> None:
         super().__init__(load, dtype)
