@@ -39,9 +39,15 @@ def inputs(comfyui_base: Path, small: ModuleType) -> Path:
     return made
 
 
-@pytest.mark.parametrize("name", workflow_names())
+@pytest.mark.parametrize("name", [name for name in workflow_names() if name != "shots_plan"])  # it renders nothing
 def test_the_same_latents_in_both_hosts(
-    both_hosts: tuple[Any, Any], graphs: Any, small: ModuleType, inputs: Path, name: str, monkeypatch: Any
+    both_hosts: tuple[Any, Any],
+    graphs: Any,
+    small: ModuleType,
+    inputs: Path,
+    name: str,
+    monkeypatch: Any,
+    tmp_path: Path,
 ) -> None:
     prompt = load_workflow(name)
     values = small.small_inputs(name, inputs)
@@ -56,6 +62,7 @@ def test_the_same_latents_in_both_hosts(
     found = []
     for host in (standalone, comfyui):
         seen: list[tuple[str, str]] = []
+        monkeypatch.setenv("OPENLTX_CACHE", str(tmp_path / host.name))
         for node in importlib.import_module(f"{host.package}.nodes.registry").NODES:
             _listen(node, seen, monkeypatch)
         outcome = host.run(prompt)
