@@ -32,7 +32,7 @@ from openltx.shots.timeline import Take, Timeline, lay_out
 from openltx.training.judge import judge, onset_errors
 
 FPS, WINDOW = 24, 49  # frames of a judged piece
-NEAR, SYNC = 0.05, 0.05  # seconds around a seam; seconds between what is seen and what is heard
+BESIDE, SYNC = 0.05, 0.05  # seconds around a seam; seconds between what is seen and what is heard
 RED, BLUE, GREEN = (
     f"a large {colour} ball bounces on a grey floor, a low knock at each bounce" for colour in ("red", "blue", "green")
 )
@@ -157,7 +157,7 @@ def sound_figures(path: Path, timeline: Timeline) -> dict[str, float]:
     limit = float(jumps.sort().values[int(0.999 * len(jumps))])
     found = []
     for take in timeline.takes[1:]:
-        middle, reach = round(take.start / FPS * sound.sample_rate), round(NEAR * sound.sample_rate)
+        middle, reach = round(take.start / FPS * sound.sample_rate), round(BESIDE * sound.sample_rate)
         found.append(float(jumps[middle - reach : middle + reach].max()))
     return {"largest jump of the sound at a seam": max(found), "99.9th percentile of the film's jumps": limit}
 
