@@ -14,7 +14,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import adopt, doctor, download, headless, inspect, plan, queue, reproduce, sign, train, verify
+from .commands import (
+    adopt,
+    cache,
+    doctor,
+    download,
+    headless,
+    inspect,
+    plan,
+    queue,
+    reproduce,
+    shots,
+    sign,
+    train,
+    verify,
+)
 from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
@@ -154,12 +168,14 @@ def _add_module(commands: Commands, name: str, module: Any) -> argparse.Argument
 
 
 def _add_generate(commands: Commands, argv: Sequence[str]) -> None:
-    command = _add(commands, "generate", "make a video with sound from a prompt")
-    command.add_argument("prompt", metavar="PROMPT")
-    command.add_argument("--workflow", default=DEFAULT_WORKFLOW, metavar="NAME", help="default: %(default)s")
+    command = _add(commands, "generate", "make a video with sound from a prompt, or a film from a shot list")
+    command.add_argument("prompt", metavar="PROMPT", nargs="?")
+    command.add_argument("--workflow", metavar="NAME", help=f"default: {DEFAULT_WORKFLOW}, of shot lists: {shots.FILM}")
     _add_run_options(command)
+    shots.add(command)
     if argv[:1] == ["generate"]:
-        _add_exposed(command, _option_value(argv, "--workflow") or DEFAULT_WORKFLOW, leave_out=("prompt",))
+        usual = shots.workflow_of(argv) or DEFAULT_WORKFLOW
+        _add_exposed(command, _option_value(argv, "--workflow") or usual, leave_out=("prompt", *shots.OWN))
     command.set_defaults(run=_generate)
 
 
@@ -235,6 +251,11 @@ def _option_value(argv: Sequence[str], option: str) -> str | None:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
+    if arguments.shots is not None:
+        return _execute(arguments, shots.prepare(arguments))
+    if arguments.prompt is None or arguments.plan:
+        raise ValueError("generate: expected a PROMPT, or --shots FILE (with it --plan, too), found neither")
+    arguments.workflow = arguments.workflow or DEFAULT_WORKFLOW
     if "prompt" not in _exposed(arguments.workflow):
         raise ValueError(f"workflow {arguments.workflow!r}: it exposes no prompt; use 'openltx run'")
     return _execute(arguments, {"prompt": arguments.prompt})
@@ -248,7 +269,8 @@ def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
     in_comfyui = arguments.host == "comfyui" or (arguments.host is None and arguments.comfyui)
     execute = headless.execute if in_comfyui else _standalone
     files = [str(file) for file in execute(arguments, inputs | exposed_values(arguments))]
-    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
+    told = shots.plan_of(files) if getattr(arguments, "plan", False) else {}
+    print(json.dumps({"files": files, **told}) if arguments.json else "\n".join([*told.values(), *files]))
     return DONE
 
 
@@ -280,9 +302,10 @@ def _standalone(arguments: argparse.Namespace, inputs: dict[str, str]) -> Sequen
 
 
 def _add_workflows(commands: Commands) -> None:
-    command = _add(commands, "workflows", "list the bundled workflows and what they expose")
+    command = _add(commands, "workflows", "list the bundled workflows and what they expose; their cache")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_workflows)
+    cache.add(command.add_subparsers(dest="what", metavar="cache"))
 
 
 def _workflows(arguments: argparse.Namespace) -> int:
@@ -343,7 +366,7 @@ def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
     command.add_argument(
         "name",
-        choices=("demo", "networks", "growth", "media", "embedded", "load", "fuzz", "plan", "generate", "decode"),
+        choices=("demo", "networks", "growth", "media", "embedded", "load", "fuzz", "plan", "generate", "decode", "shots"),
     )
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")

@@ -76,6 +76,11 @@ class Lazy(Generic[Loaded]):
         self._others: dict[torch.dtype, Lazy[Loaded]] = {}
 
     paged = False  # whether a host decides which weights are on the device
+    patches = ""  # what names the changes that others have made to the weights; "": none
+
+    def with_host(self, model: DiffusionModel) -> DiffusionModel:
+        """A model that was made of this one's, run by the host that runs this one."""
+        return model
 
     def idle(self) -> Loaded | None:
         """The network wherever it lies, if it has been read; for questions that need no weights."""

@@ -33,6 +33,10 @@ from .rules import Sampler
 from .sample import Sample, SampleStage
 from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .shots.file import ShotLatent, ShotsToFile
+from .shots.overview import ShotTable
+from .shots.plan import ShotList
+from .shots.sample import SampleShots
 from .step_changes import ScaleSteps, SteadySteps
 from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
@@ -63,6 +67,7 @@ NODES: list[type[io.ComfyNode]] = [
     *(Sample, SampleStage, Recipe),
     *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview, RecordAttention),
     *(EncodePrompts, SampleLong, SampleLooping),
+    *(ShotList, ShotTable, SampleShots, ShotsToFile, ShotLatent),
     *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
     *(DecodeVideo, DecodeAudio, DecodeKeyframes, DecodeToFile, ShowAttention),

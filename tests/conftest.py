@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ def golden_roots() -> list[Path]:
     """The project's own vectors, and the full set where it lies beside the checkout."""
     roots = [ROOT / "tests" / "golden", ROOT.parent / "shared" / "golden"]
     return [root for root in roots if root.is_dir()]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_shots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Never the user's own."""
+    before = os.environ.get("OPENLTX_CACHE")
+    os.environ["OPENLTX_CACHE"] = str(tmp_path_factory.mktemp("shots"))
+    yield
+    os.environ.pop("OPENLTX_CACHE")
+    if before is not None:
+        os.environ["OPENLTX_CACHE"] = before
 
 
 def pytest_report_header() -> str:

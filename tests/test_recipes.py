@@ -63,7 +63,7 @@ def test_it_runs_and_saves_what_plays(name: str, media: Path, models: Path, tmp_
     assert result.files
     for file in result.files:
         if file.suffix == ".png":
-            assert Image.open(file).size == (32, 32)
+            assert (Image.open(file).size == (32, 32)) is (name != "shots_plan")
             continue
         sound = read_sound(file)
         assert sound is not None
@@ -86,7 +86,7 @@ def test_it_validates_and_says_what_may_be_set(name: str, models: Path, monkeypa
     assert report.warnings == []
     assert set(report.order) == set(prompt), "a node that nothing needs"
     exposed = exposed_inputs(prompt)
-    assert {"prompt", "seed"} <= exposed.keys()
+    assert ({"shots"} if name.startswith("shots") else {"prompt", "seed"}) <= exposed.keys()
     assert all(title["_meta"]["title"] for title in prompt.values())
 
 

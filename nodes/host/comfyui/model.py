@@ -33,7 +33,7 @@ from ...predictor import activation_bytes
 from .conditions import VOICE, conditions_of
 from .foreign import refusal
 from .latents import LatentFormat
-from .lora import PREFIX, add_loras
+from .lora import PREFIX, LoraPatch, add_loras
 from .network import COMPILE, CONDITIONS, WATCH, HostTransformer
 from .runtime import warn_user
 
@@ -175,6 +175,15 @@ class PatchedNetwork(Lazy[Transformer]):
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
         network: Transformer = self.patcher.model.diffusion_model
         return network
+
+    @property
+    def patches(self) -> str:  # type: ignore[override]  # the base has none
+        """ComfyUI's own name of the state, where others than our nodes have a part in it."""
+        entries = (entry for found in self.patcher.patches.values() for entry in found)
+        return str(self.patcher.patches_uuid) if any(not isinstance(e[1], LoraPatch) for e in entries) else ""
+
+    def with_host(self, model: DiffusionModel) -> DiffusionModel:
+        return own_model(native_model(model, self.patcher), "model")
 
 
 def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
