@@ -366,7 +366,19 @@ def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
     command.add_argument(
         "name",
-        choices=("demo", "networks", "growth", "media", "embedded", "load", "fuzz", "plan", "generate", "decode", "shots"),
+        choices=(
+            "demo",
+            "networks",
+            "growth",
+            "media",
+            "embedded",
+            "load",
+            "fuzz",
+            "plan",
+            "generate",
+            "decode",
+            "shots",
+        ),
     )
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")
