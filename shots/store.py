@@ -13,7 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,19 @@ def usual_store() -> Store:
     if not 0 <= limit < float("inf"):
         raise ValueError(f"{LIMIT_VARIABLE}: expected a number of gigabytes, found {text!r}; correct it")
     return Store((Path(named) if named else _user_folder()) / "shots", int(limit * 1e9))
+
+
+@contextmanager
+def empty_cache(folder: Path) -> Iterator[None]:
+    """Everything is rendered anew meanwhile, and kept in `folder`."""
+    before = os.environ.get(FOLDER_VARIABLE)
+    os.environ[FOLDER_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop(FOLDER_VARIABLE)
+        if before is not None:
+            os.environ[FOLDER_VARIABLE] = before
 
 
 def _user_folder() -> Path:

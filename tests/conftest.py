@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,12 +28,10 @@ def golden_roots() -> list[Path]:
 @pytest.fixture(autouse=True, scope="session")
 def _cache_of_shots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Never the user's own."""
-    before = os.environ.get("OPENLTX_CACHE")
-    os.environ["OPENLTX_CACHE"] = str(tmp_path_factory.mktemp("shots"))
-    yield
-    os.environ.pop("OPENLTX_CACHE")
-    if before is not None:
-        os.environ["OPENLTX_CACHE"] = before
+    from openltx.shots.store import empty_cache
+
+    with empty_cache(tmp_path_factory.mktemp("shots")):
+        yield
 
 
 def pytest_report_header() -> str:

@@ -31,6 +31,7 @@ from openltx.nodes.shots.rendered import Rendered
 from openltx.nodes.shots.sample import SampleShots, workshop
 from openltx.nodes.shots.sound import FilmSound
 from openltx.nodes.shots.workshop import Workshop
+from openltx.reproduce import reproduce
 from openltx.shots.assembly import Piece, spans
 from openltx.shots.store import Store, usual_store
 
@@ -396,6 +397,15 @@ def test_the_limit_and_the_place_come_from_the_environment(monkeypatch: pytest.M
     monkeypatch.setenv("OPENLTX_CACHE_GB", "much")
     with pytest.raises(ValueError, match="expected a number of gigabytes, found 'much'"):
         usual_store()
+
+
+def test_a_reproduced_film_is_rendered_anew(tmp_path: Path) -> None:
+    film = HEAD + shot(RED) + shot(BLUE, **JOINED)
+    openltx.run("shots", shots=film, steps=1, output=tmp_path / "film.mp4")
+    with calls() as found:
+        result = reproduce(tmp_path / "film.mp4")
+    assert found[0] > 0
+    assert result.same_latents
 
 
 # the command line
