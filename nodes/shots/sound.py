@@ -17,7 +17,7 @@ from ...networks.audio_vae import resample, to_stereo
 from ...samplers.shapes import pixel_frames
 from ...shots.assembly import Heard, sounds
 from ...shots.film import Soundtrack
-from ..decode import decoded_sound
+from ..decode import sound_pieces
 from ..generations import GENERATION
 from ..host.api import compute_device
 from .content import sound_of
@@ -81,8 +81,8 @@ class FilmSound:
             return torch.zeros(2, 0)
         audio = torch.cat([audio, audio[:, :, -1:].expand(-1, -1, HELD, -1)], dim=2)
         mark = {} if self.rendered.generation is None else {GENERATION: self.rendered.generation}
-        waveform: Tensor = decoded_sound(self.audio_vae, {"samples": audio, **mark}, chunk=CHUNK)["waveform"][0]
-        return to_stereo(waveform[None])[0]
+        pieces, _ = sound_pieces(self.audio_vae, {"samples": audio, **mark}, CHUNK)
+        return torch.cat([to_stereo(piece[None])[0] for piece in pieces], dim=-1)
 
     def _with_soundtrack(self, own: Tensor, first: int) -> Tensor:
         track: Soundtrack | None = self.rendered.film.soundtrack
