@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import threading
 from collections.abc import Callable
-from mmap import mmap
+from mmap import PAGESIZE, mmap
 from pathlib import Path
 from weakref import ref
 
@@ -82,6 +83,26 @@ def test_pieces_hold_every_byte_once_in_order_up_to_the_limit(wanted: list[readi
 def test_asked_bytes_come_into_the_cache(cold: Path, owner: mmap) -> None:
     _finish(reading.read_ahead(cold, [(0, SIZE)], ref(owner)))
     assert all(held(cold, position) for position in range(0, SIZE, 2**20))
+
+
+def test_pages_are_entered_where_the_system_can(cold: Path, owner: mmap) -> None:
+    """Then using them costs no fault: they count as this process's own."""
+    probe = mmap(-1, PAGESIZE)
+    if reading._madvise()(probe_address(probe), PAGESIZE, reading.POPULATE_READ):
+        pytest.skip("Linux before 5.14")
+    before = _of_files()
+    _finish(reading.read_ahead(cold, [(5, SIZE)], ref(owner)))
+    assert _of_files() - before >= 0.9 * SIZE
+
+
+def probe_address(probe: mmap) -> ctypes.c_void_p:
+    return ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(probe)))
+
+
+def _of_files() -> int:
+    """Bytes of files in the tables of this process."""
+    row = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssFile"))
+    return int(row.split()[1]) * 1024
 
 
 @pytest.fixture
