@@ -145,6 +145,18 @@ def test_looping_video_alone(graphs: Any, side: Any, foreign: Any, stage: Any) -
     both(graphs, side, foreign, stage, made)
 
 
+def test_tiles_that_are_runs_of_their_own(graphs: Any, side: Any, foreign: Any, stage: Any) -> None:
+    def made(model: str) -> dict[str, Any]:
+        graph: dict[str, Any] = foreign.staged(side, model)
+        pieces: dict[str, Any] = {"guider": ["guider", 0], "sampler": ["rule", 0], "sigmas": ["low", 0]}
+        how = {"rows": 1, "columns": 2, "overlap": 0, "time_tiles": 1, "time_overlap": 0}
+        graph["low"] = side.node("OpenLTXNamedSchedule", schedule="manual", steps=1, values="0.5, 0.0")
+        graph["out"] = side.node("OpenLTXSampleTiles", noise=["seeded", 0], latent=["source", 0], **pieces, **how)
+        return graph
+
+    both(graphs, side, foreign, stage, made)
+
+
 def test_sound_alone(graphs: Any, side: Any, foreign: Any, stage: Any) -> None:
     both(graphs, side, foreign, stage, lambda model: foreign.staged(side, model, latent="heard"))
 
