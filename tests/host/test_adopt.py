@@ -19,11 +19,11 @@ HERE = Path(__file__).resolve().parent
 
 GRAPHS = OURS.GRAPHS
 EQUAL = 1e-5
-CLOSE = {"two_stages_ancestral": 2e-5}  # sixteen draws, divided by small sigmas; the pages promise nothing here
 NEWER = {"CreateVideo": {"color_space"}, "ComfyMathExpression": {"values"}}  # inputs of later versions
 SAME = [
     "text_to_video", "distilled", "image_to_video", "image_at_part_strength", "two_stages", "gradient_estimation",
-    "first_and_last", "ic_lora", "reference_voice", "audio_to_video", "masked_video", "ksampler", "simple_scheduler",
+    "first_and_last", "guide_at_part_strength", "two_guides_at_part_strength", "ic_lora",
+    "reference_voice", "audio_to_video", "masked_video", "ksampler", "simple_scheduler",
     "two_stages_ancestral",
 ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def test_the_latents_are_cores(graphs: Any, registry: Any, name: str) -> None:
 
     differences = _compared(graphs, check_of(read_workflow(OURS.api(GRAPHS[name]()), name), registry, name=name))
     print(name, differences)  # for people who run this with -s
-    assert max(differences) <= CLOSE.get(name, EQUAL)
+    assert max(differences) <= EQUAL
 
 
 @pytest.mark.parametrize("name", [name for name in GRAPHS if name != "unknown_pack"])
