@@ -19,6 +19,7 @@ from .package_version import version
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.runtime import Observer
+    from .nodes.host.standalone.settings import Settings
 
 __all__ = ["RunResult", "load_workflow", "prepared", "run", "version", "workflow_names"]
 
@@ -42,6 +43,7 @@ def run(
     settings: Mapping[str, str] | None = None,
     models: Sequence[str | os.PathLike[str]] = (),
     device: str | None = None,
+    attention: str = "auto",
     metadata: bool = True,
     observer: Observer | None = None,
     stop: threading.Event | None = None,
@@ -53,7 +55,8 @@ def run(
     workflow exposes, by option name (`-` written as `_`). settings: {"NODE.INPUT": "VALUE"} for every other input,
     NODE an id or a unique title. output: the file to write, for a workflow with one output node; otherwise files are
     numbered in output_folder (default: ./output, made when missing). models: folders in ComfyUI's layout. device:
-    "cpu", "cuda", …; default: an accelerator if there is one. metadata: whether saved files carry the workflow and the
+    "cpu", "cuda", …; default: an accelerator if there is one. attention: which kernels the transformer uses, one of
+    model_loaders/attention_kernels.py. metadata: whether saved files carry the workflow and the
     run manifest.
     Raises ValueError, one line a problem, for whatever the user can mend; nothing is written then.
     """
@@ -67,7 +70,10 @@ def run(
     roots, device = model_roots(models), _usable(device)
     with output_place(output, output_folder) as folder:
         model_folders = model_folders_below(*roots)
-        place = Settings(output_folder=folder, model_folders=model_folders, device=device, metadata=metadata)
+        place = Settings(
+            output_folder=folder, model_folders=model_folders, device=device, attention=attention, metadata=metadata
+        )
+        _check_attention(place)
         results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
         shown = {node_id: result.ui for node_id, result in results.items()}
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
@@ -133,6 +139,17 @@ def model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder; give the folder that holds checkpoints/, text_encoders/ …")
     return [Path(root) for root in models] or [Path("models")]
+
+
+def _check_attention(place: Settings) -> None:
+    """ValueError before the run for kernels that are not there."""
+    from .model_loaders.attention_kernels import AUTO, attention_kernel
+    from .nodes.host.standalone.runtime import compute_device
+    from .nodes.host.standalone.settings import use
+
+    if place.attention != AUTO:
+        with use(place):
+            attention_kernel(place.attention, compute_device())
 
 
 def _usable(device: str | None) -> str | None:
