@@ -58,6 +58,7 @@ class Lazy(Generic[Loaded]):
         self._others: dict[torch.dtype, Lazy[Loaded]] = {}
 
     paged = False  # whether a host decides which weights are on the device
+    changed_by_others = False  # whether a host's other nodes have changed it, in ways that no file tells
 
     def idle(self) -> Loaded | None:
         """The network wherever it lies, if it has been read; for questions that need no weights."""

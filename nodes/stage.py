@@ -9,6 +9,7 @@ from torch import Tensor
 from ..model_loaders.parts import DiffusionModel
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoiser
+from ..samplers.replay import Replay
 from ..samplers.schedules import check_sigmas
 from ..samplers.state import StreamState, noised
 from ..samplers.steps import StepReport
@@ -18,6 +19,7 @@ from .contexts import POSITIVE, contexts_of
 from .generations import of_part
 from .guide import Guider
 from .host.api import compute_device, warn_user
+from .kept_steps import NEVER, KeptSteps
 from .last_good import LastGood
 from .latents import (
     Latent,
@@ -36,11 +38,18 @@ MASK_RULES = {"official": (noised, Denoiser), "community": (community_noised, Co
 
 
 def run_stage(
-    noise: NoiseSource, guider: Guider, rule: StepRule, sigmas: Tensor, latent: Latent
+    noise: NoiseSource,
+    guider: Guider,
+    rule: StepRule,
+    sigmas: Tensor,
+    latent: Latent,
+    *,
+    keep_after: float = NEVER,
 ) -> tuple[Latent, Latent | None]:
     """The finished latent, and the generated keyframes (B, C, K, H, W) if the stage had slots for some.
 
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
+    keep_after: seconds of expected work from which on finished steps are kept on disk; see `KeptSteps`.
     """
     latent, sigmas = of_part(latent, guider.model), check_sigmas(sigmas)
     refuse_unfit(latent, guider.model)
@@ -58,18 +67,31 @@ def run_stage(
         unconditioned=rule.needs_unconditioned,
     )
 
+    content = {"sigmas": sigmas, "noise": noise, "rule": rule, "texts": texts, "states": states} | asked_of(guider)
+    kept = KeptSteps(content, states, len(sigmas) - 1, after=keep_after)
     shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
-    with held, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
+    denoised = kept.done()
+    if denoised is None:
+        with held, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
 
-        def stepped(report: StepReport) -> None:
-            good(report)
-            shown(report)
+            def stepped(report: StepReport) -> None:
+                good(report)
+                shown(report)
 
-        denoised = rule.run(denoise, states, sigmas, noise, stepped)
+            begin = states.map(lambda state: state.latent)
+            replay = Replay(denoise, begin, record=kept.last(), keep=kept.keep, callback=stepped)
+            denoised = rule.run(replay.denoise, states, sigmas, noise, replay.stepped)
+        kept.finish(denoised)
     finished, keyframes = start.finished(denoised)
     step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, held.placement)
     finished[MADE] = (*made_of(latent), step)
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
+
+
+def asked_of(guider: Guider) -> dict[str, Any]:
+    """What a guider asks, but for its texts: parts of a stage's content."""
+    asked = ("model", "guidance", "tiles", "mask_rule")
+    return {name: getattr(guider, name) for name in asked}
 
 
 def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:

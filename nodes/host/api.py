@@ -28,6 +28,7 @@ if TYPE_CHECKING or not in_comfyui:
         model_path,
         output_file,
         progress,
+        state_folder,
         warn_user,
     )
 else:
@@ -46,6 +47,7 @@ else:
         model_path,
         output_file,
         progress,
+        state_folder,
         ui,
         warn_user,
     )
@@ -66,6 +68,7 @@ __all__ = [
     "model_path",
     "output_file",
     "progress",
+    "state_folder",
     "ui",
     "warn_user",
 ]

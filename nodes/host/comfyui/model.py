@@ -32,7 +32,7 @@ from ...predictor import activation_bytes
 from .conditions import VOICE, conditions_of
 from .foreign import refusal
 from .latents import LatentFormat
-from .lora import PREFIX, add_loras
+from .lora import PREFIX, LoraPatch, add_loras
 from .network import CONDITIONS, HostTransformer
 from .runtime import warn_user
 
@@ -161,6 +161,12 @@ class PatchedNetwork(Lazy[Transformer]):
     def __init__(self, patcher: Any, lazy: Lazy[Transformer]) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self.patcher = patcher
+
+    @property
+    def changed_by_others(self) -> bool:  # type: ignore[override]
+        """Whether there is more on it than our own LoRAs."""
+        patches = [patch[1] for found in self.patcher.patches.values() for patch in found]
+        return bool(self.patcher.object_patches) or not all(isinstance(patch, LoraPatch) for patch in patches)
 
     def on(self, device: torch.device, *, memory: int = 0) -> Transformer:
         _refuse_patched_codes(self.patcher)

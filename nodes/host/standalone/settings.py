@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files import MODEL_ROLES
+from ..state_folder import StateFolder
 
 
 def model_folders_below(*roots: Path) -> dict[str, list[Path]]:
@@ -23,6 +24,7 @@ class Settings:
 
     `model_folders` maps a role (`files.MODEL_ROLES`) to the folders searched for it, first hit wins. `device` None
     chooses an accelerator if there is one. `metadata`: whether saved files carry the workflow and the run manifest.
+    `state`: where long runs keep finished steps; None: nowhere.
     """
 
     output_folder: Path = Path("output")
@@ -31,6 +33,7 @@ class Settings:
     model_folders: Mapping[str, Sequence[Path]] = field(default_factory=lambda: model_folders_below(Path("models")))
     device: str | None = None
     metadata: bool = True
+    state: StateFolder | None = None
 
 
 _active: ContextVar[Settings | None] = ContextVar("openltx_settings", default=None)
