@@ -8,12 +8,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from openltx.media import workplace
 from openltx.media.av_reader import read_frames
 from openltx.media.av_writer import Encoding, write_audio, write_av
 from openltx.media.exr import write_exr
@@ -86,6 +88,24 @@ while True:
         write_png_sequence(Path(sys.argv[1]) / str(number), frames.split(2))
 """
 
+# ends like a kill before or after the named function's first call
+ENDS = """
+import os, shutil, sys
+from pathlib import Path
+from openltx.media import workplace
+folder, name, after = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "1"
+place = {"shutil": shutil, "os.path": os.path}.get(name.rpartition(".")[0], workplace)
+function = getattr(place, name.rpartition(".")[2])
+
+def ending(*arguments, **options):
+    if after:
+        function(*arguments, **options)
+    os._exit(9)
+
+setattr(place, name.rpartition(".")[2], ending)
+with workplace.work_folder(folder) as work:
+    (work / "half").write_bytes(b"done")
+"""
 HOLDER = """
 import sys, time
 from pathlib import Path
@@ -194,7 +214,9 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
         held = Path(process.stdout.readline().strip())
         with work_folder(tmp_path) as own:
             sweep(tmp_path)
-            assert set(_work_folders(tmp_path)) == {held, own}
+            assert set(_work_folders(tmp_path)) == {
+                path.with_suffix(end) for path in (held, own) for end in ("", ".lock")
+            }
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert held.is_dir()
@@ -203,6 +225,47 @@ def test_a_writer_at_work_is_left_alone(tmp_path: Path) -> None:
     (foreign / "kept.txt").write_text("not ours")
     sweep(tmp_path)
     assert _work_folders(tmp_path) == [foreign]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 as POSIX has it")
+@pytest.mark.parametrize("point", ["_locked", "_is_still", "_folder_of", "shutil.rmtree", "os.path.samestat"])
+@pytest.mark.parametrize("after", [False, True])
+def test_whatever_the_moment_of_the_kill_the_next_writer_clears_it_away_at_once(
+    tmp_path: Path, point: str, after: bool
+) -> None:
+    """Killed before or after each thing that a writer does: never an empty folder or lock that has to grow old."""
+    done = subprocess.run([sys.executable, "-c", ENDS, str(tmp_path), point, str(int(after))], check=False, timeout=60)
+    assert done.returncode == 9
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweeper_that_meets_a_lock_being_made_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the new file for an abandoned one: the writer makes another."""
+    lock, met = workplace._locked, list[bool]()
+
+    def slowly(file: IO[bytes]) -> bool:
+        if not met:
+            met.append(True)
+            Path(file.name).unlink()
+        return lock(file)
+
+    monkeypatch.setattr(workplace, "_locked", slowly)
+    with work_folder(tmp_path) as folder:
+        assert set(tmp_path.iterdir()) == {folder, folder.with_suffix(".lock")}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_locks_a_folder_is_left_to_its_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(workplace, "_locked", lambda file: False)
+        place = work_folder(tmp_path)
+        folder = place.__enter__()
+    monkeypatch.setattr(workplace, "_own", set())  # as another process sees it
+    sweep(tmp_path)
+    assert folder.is_dir()
+    place.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9 as POSIX has it")

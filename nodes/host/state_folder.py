@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...media.workplace import to_disk
 
-NAME = ".openltx-state"
+NAME = ".openltx_state"
 STEP, DONE = "step", "done"  # kinds: the last finished step of a stage; its result
 SUFFIX, PARTIAL = ".safetensors", ".part"
 MOST = 8 * 2**30  # bytes of all states in a folder
