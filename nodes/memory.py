@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -23,6 +24,7 @@ from ..samplers.denoiser import Predict
 from ..samplers.guidance import Pass
 from ..samplers.state import StreamState
 from ..samplers.streams import Streams
+from .health import Health
 from .host.api import compute_device, warn_user
 from .predictor import activation_bytes
 from .preview import interruptible
@@ -58,6 +60,7 @@ class Held:
         self.model, self.states = model, states
         self._ways = stage_placements(model, states, passes)
         self.placement = next(self._ways)
+        self.health = Health()
         self._hooks = ExitStack()
         self._network: Transformer | None = None
 
@@ -101,7 +104,8 @@ class Held:
                 try:
                     if not made or made[0][0] is not self.placement:
                         made[:] = [(self.placement, make(self.network, self.placement))]
-                    return made[0][1](passes, latents, timesteps, sigmas)
+                    evaluate = partial(made[0][1], passes, latents, timesteps, sigmas)
+                    return self.health.checked(evaluate, self.network)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise

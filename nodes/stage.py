@@ -72,7 +72,7 @@ def run_stage(
     shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
     denoised = kept.done()
     if denoised is None:
-        with held, LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
+        with held, LastGood(latent, lambda tokens: start.finished(tokens)[0], held.health) as good:
 
             def stepped(report: StepReport) -> None:
                 good(report)
