@@ -7,10 +7,12 @@ killed, the next one finds a lock file that nobody holds, and clears both away a
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
 import sys
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,8 +36,28 @@ def work_folder(parent: Path) -> Iterator[Path]:
         _folder_of(path).mkdir(mode=0o700)
         yield _folder_of(path)
     finally:
-        _remove(path, lock)
-        _own.discard(path)
+        _give_up(path, lock)
+
+
+class Reservation:
+    """A name that other processes leave alone, as long as this lives; a dead process's is void."""
+
+    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+        self.close = weakref.finalize(self, _give_up, path, lock)
+
+
+def reserved(parent: Path, name: str) -> Reservation | None:
+    """Reserve a name in `parent`; None where somebody else has it. Raises OSError where nothing can be made."""
+    path = parent / f"{PREFIX}{hashlib.sha256(os.path.normcase(name).encode()).hexdigest()[:24]}{LOCK}"
+    if path not in _own:
+        _remove_abandoned(path)
+    lock = _locked_file(path)
+    return None if lock is None else Reservation(path, lock)
+
+
+def _give_up(path: Path, lock: IO[bytes]) -> None:
+    _remove(path, lock)
+    _own.discard(path)
 
 
 def sweep(parent: Path) -> None:
@@ -49,21 +71,32 @@ def sweep(parent: Path) -> None:
 def _new_lock(parent: Path) -> tuple[Path, IO[bytes]]:
     while True:
         path = parent / f"{PREFIX}{secrets.token_hex(6)}{LOCK}"
-        _own.add(path)
-        try:
-            lock = path.open("xb")
-            if not _locked(lock):
-                if _is_still(path, lock):
-                    lock.write(NO_LOCKS)
-                    lock.flush()
-                    return path, lock
-            elif _is_still(path, lock):
-                return path, lock
-            lock.close()  # a sweeper was faster: it took an unlocked file for one that a dead process had left
-        except BaseException:
-            _own.discard(path)
-            raise
+        lock = _locked_file(path)
+        if lock is not None:
+            return path, lock
+
+
+def _locked_file(path: Path) -> IO[bytes] | None:
+    """A new file, locked by this process; None where there is one, or a sweeper took it for a dead process's."""
+    if path in _own:
+        return None
+    _own.add(path)
+    try:
+        lock = path.open("xb")
+        held = _locked(lock)
+        if _is_still(path, lock):
+            if not held:
+                lock.write(NO_LOCKS)
+                lock.flush()
+            return lock
+        lock.close()
+    except FileExistsError:
+        pass
+    except BaseException:
         _own.discard(path)
+        raise
+    _own.discard(path)
+    return None
 
 
 def _is_still(path: Path, file: IO[bytes]) -> bool:
@@ -82,7 +115,7 @@ def _remove_abandoned(path: Path) -> None:
     with suppress(OSError):  # somebody else was faster
         if path.stat().st_size == 0:
             lock = path.open("rb+")
-            if _locked(lock):
+            if _locked(lock) and _is_still(path, lock):  # names of reservations come again
                 _remove(path, lock)
             else:
                 lock.close()

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..media.targets import whole_file
 from ..model_loaders.checkpoint import CheckpointError, open_checkpoint
 from ..samplers.noise import Draw, SdeNoise, sde_noise, step_noise
 from ..samplers.state import StreamState
@@ -110,7 +111,8 @@ class SaveIntermediates(io.ComfyNode):
         if not told:
             raise ValueError("intermediates: expected something to save, found nothing; connect a wire")
         saved = output_file(filename_prefix, SUFFIX)
-        save_file(tensors, saved.path, {FORMAT: json.dumps(told)})
+        with whole_file(saved.path) as beside:
+            save_file(tensors, beside, {FORMAT: json.dumps(told)})
         return io.NodeOutput(ui=ui.PreviewText(f"{saved.filename}: {', '.join(sorted(told))}"))
 
 
