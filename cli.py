@@ -331,7 +331,7 @@ def _conformance(arguments: argparse.Namespace) -> int:
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
     command.add_argument(
-        "name", choices=("demo", "networks", "growth", "media", "embedded", "load", "fuzz", "plan", "generate")
+        "name", choices=("demo", "networks", "growth", "media", "embedded", "load", "fuzz", "plan", "generate", "soak")
     )
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")

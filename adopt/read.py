@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ..given_text import parse_json
 from ..media.texts import read_texts
 from .api_file import read_api
 from .graph import Found
@@ -39,13 +39,13 @@ def read_workflow(found: Any, name: str) -> Found:
 
 def _parsed(data: bytes, name: str) -> Any:
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        return parse_json(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors
         raise ValueError(f"{name}: expected JSON: {error}") from error
 
 
 def _or_none(text: str | None) -> Any:
     try:
-        return json.loads(text or "null")
+        return parse_json(text or "null")
     except (ValueError, RecursionError):
         return None

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..given_text import parse_json
 from .safetensors_header import TORCH_NAMES, TensorEntry
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Checkpoint:
         if text is None:
             return {}
         try:
-            config = json.loads(text)
+            config = parse_json(text)
         except json.JSONDecodeError as error:
             raise CheckpointError(
                 f"{self.path}: expected JSON in the metadata entry 'config', found {error}; the file is damaged"

@@ -11,6 +11,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..given_text import parse_json
 from ..media.targets import whole_file
 from ..model_loaders.checkpoint import CheckpointError, open_checkpoint
 from ..samplers.noise import Draw, SdeNoise, sde_noise, step_noise
@@ -205,7 +206,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
     text = file.metadata.get(FORMAT)
     if text is None:
         raise CheckpointError(f"{path.name}: expected a file of Save Intermediates (LTX), found another; choose one")
-    return json.loads(text), {name: tensor.clone() for name, tensor in file.load(list(file.entries)).items()}
+    return parse_json(text), {name: tensor.clone() for name, tensor in file.load(list(file.entries)).items()}
 
 
 def _members(value: Any) -> Sequence[Tensor]:

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..given_text import parse_json
 from ..model_loaders.checkpoint import open_checkpoint
 from ..networks.attention import backend_name
 from ..package_version import version
@@ -117,7 +118,7 @@ class KeptSteps:
 
     def _opened(self, path: Path, kind: str) -> tuple[dict[str, Any], Tensors]:
         file = open_checkpoint(path)
-        told = json.loads(file.metadata.get(FORMAT, "null"))
+        told = parse_json(file.metadata.get(FORMAT, "null"))
         if not isinstance(told, dict) or (told.get("key"), told.get("kind")) != (self._key, kind):
             raise ValueError(f"{path.name}: expected the state of this stage, found something else")
         entries = {name: entry for name, entry in file.entries.items() if _fits(name, entry.shape, self._states)}

@@ -1,4 +1,4 @@
-"""What must never happen: a crash, a hang or all the memory gone by a broken file; half a file under its final name."""
+"""What must never happen: half a file under its final name, an earlier one damaged, a stray one left behind."""
 
 from __future__ import annotations
 
@@ -10,55 +10,15 @@ import time
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from openltx.media import workplace
 from openltx.media.av_reader import read_frames
-from openltx.media.av_writer import Encoding, write_audio, write_av
-from openltx.media.exr import write_exr
+from openltx.media.av_writer import write_av
 from openltx.media.hdr import source_space
 from openltx.media.sequences import write_exr_sequence, write_png_sequence
 from openltx.media.workplace import sweep, work_folder
-
-MUTATIONS = 500
-SECONDS_A_FILE, SECONDS_IN_ALL = 30, 240  # a busy machine stalls for longer than any file needs
-ROOM = 2 << 30  # address space beyond what the imports took
-
-READER = """
-import faulthandler, gc, resource, sys, warnings
-from pathlib import Path
-import torch
-from openltx.media.av_reader import read_frames, read_frames_at, read_sound, video_info
-from openltx.media.exr import read_exr
-from openltx.media.images import read_image
-from openltx.media.pictures import read_picture
-from openltx.media.texts import read_texts
-
-torch.set_num_threads(1)
-warnings.simplefilter("ignore")
-mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (mapped + {room}, mapped + {room}))
-video = (read_frames, read_sound, video_info, read_texts, lambda path: read_frames_at(path, 12))
-picture = (read_image, read_picture, read_texts)
-readers = {{".exr": (read_exr, read_texts), ".png": picture, ".jpg": picture[:2], ".webp": picture}}
-gc.freeze()  # what the imports made need not be searched five hundred times
-read = 0
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    print(path.name, flush=True)
-    faulthandler.dump_traceback_later({seconds}, exit=True)
-    for function in readers.get(path.suffix, video):
-        try:
-            function(path)
-            read += 1
-        except ValueError as error:
-            assert "\\n" not in str(error).strip(), f"{{path.name}}: {{error!r}}"
-    gc.collect()  # PyAV's objects refer to each other: what a broken file promised stays mapped until then
-    faulthandler.cancel_dump_traceback_later()
-print("all done", read, flush=True)
-"""
 
 WRITER = """
 import sys
@@ -114,57 +74,6 @@ with work_folder(Path(sys.argv[1])) as folder:
     print(folder, flush=True)
     time.sleep(60)
 """
-
-
-def _originals(folder: Path) -> list[Path]:
-    clip, wave = torch.rand(6, 32, 48, 3), torch.rand(2, 12000) - 0.5
-    picture = Image.fromarray((clip[0].numpy() * 255).astype(np.uint8))
-    made = []
-    videos = {".mp4": "h264", ".mov": "prores", ".mkv": "ffv1", ".webm": "vp9", ".gif": "gif", ".webp": "webp"}
-    for suffix, video in videos.items():
-        path, sound, tags = folder / f"a{suffix}", None if suffix in (".gif", ".webp") else wave, {"a": "{}"}
-        encoding = Encoding(video=video)
-        made.append(write_av(path, [clip], frame_rate=24, waveform=sound, encoding=encoding, tags=tags))
-    for suffix in (".wav", ".flac"):
-        made.append(write_audio(folder / f"a{suffix}", wave, sample_rate=24000))
-    for suffix in (".png", ".jpg"):
-        picture.save(folder / f"b{suffix}")
-        made.append(folder / f"b{suffix}")
-    try:
-        write_exr(folder / "c.exr", clip[0], source_space("ACESCG"))
-        made.append(folder / "c.exr")
-    except ValueError:  # without the extra there is no reader to break
-        pass
-    return made
-
-
-def _mutated(data: bytes, random_numbers: random.Random) -> bytes:
-    changed = bytearray(data)
-    # Headers decide about sizes and offsets: half of the damage goes there.
-    reach = len(changed) if random_numbers.random() < 0.5 else min(len(changed), 600)
-    for _ in range(random_numbers.choice((1, 2, 8, 64))):
-        changed[random_numbers.randrange(reach)] ^= 1 << random_numbers.randrange(8)
-    if random_numbers.random() < 0.3:
-        del changed[random_numbers.randrange(len(changed)) :]
-    return bytes(changed)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="address-space limit as Linux has it")
-def test_broken_files_do_no_harm(tmp_path: Path) -> None:
-    numbers, folder = random.Random(7), tmp_path / "mutated"
-    folder.mkdir()
-    (tmp_path / "whole").mkdir()
-    originals = _originals(tmp_path / "whole")
-    for index in range(MUTATIONS):
-        original = originals[index % len(originals)]
-        (folder / f"{index:03}{original.suffix}").write_bytes(_mutated(original.read_bytes(), numbers))
-    script = READER.format(room=ROOM, seconds=SECONDS_A_FILE)
-    command = [sys.executable, "-c", script, str(folder)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS_IN_ALL, check=False)
-    last = result.stdout.splitlines()[-1:]
-    assert result.returncode == 0, f"at {last}: {result.stderr[-3000:]}"
-    assert last[0].startswith("all done")
-    assert int(last[0].split()[-1]) > MUTATIONS // 4, "hardly any file could be read: the mutations test nothing"
 
 
 def _killed(script: str, target: Path, seconds: float) -> None:
