@@ -121,7 +121,7 @@ def prepared(
         savers = output_nodes(prompt, registry)
         if len(savers) != 1:
             raise ValueError(f"{output}: this workflow does not save exactly one file; give an output folder instead")
-        _check_output(Path(output), sound_alone=prompt[savers[0]]["class_type"] == "OpenLTXSaveAudio")
+        _check_output(Path(output), prompt[savers[0]]["class_type"])
         if "container" in exposed_inputs(prompt):
             prompt = set_exposed(prompt, {"container": Path(output).suffix.lower().removeprefix(".")}, set_one)
     for target, text in settings.items():
@@ -129,11 +129,12 @@ def prepared(
     return prompt
 
 
-def _check_output(target: Path, *, sound_alone: bool) -> None:
+def _check_output(target: Path, saver: str) -> None:
     from .media.codecs import AUDIO_CONTAINERS, containers
     from .media.targets import check_file
 
-    check_file(target, AUDIO_CONTAINERS if sound_alone else containers())
+    others = {"OpenLTXSaveAudio": tuple(AUDIO_CONTAINERS), "OpenLTXShotTable": (".png",)}
+    check_file(target, others.get(saver) or tuple(containers()))
 
 
 def model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:

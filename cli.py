@@ -5,14 +5,30 @@ from __future__ import annotations
 import argparse
 import codecs
 import json
+import logging
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from .commands import adopt, doctor, download, headless, inspect, plan, queue, reproduce, sign, train, verify
+from .commands import (
+    adopt,
+    cache,
+    doctor,
+    download,
+    headless,
+    inspect,
+    plan,
+    queue,
+    reproduce,
+    shots,
+    sign,
+    train,
+    verify,
+)
 from .commands.given import PREFIX, exposed_values, settings
 
 if TYPE_CHECKING:
@@ -56,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 1 our fault, 2 the user's mistake, 130 interrupted."""
     argv = sys.argv[1:] if argv is None else argv
     _plain_consoles()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _log_shown():
         warnings.showwarning = _show_warning
         try:
             arguments = parser(argv).parse_args(argv)
@@ -96,6 +112,26 @@ def _failed(reason: object, code: int) -> int:
     return code
 
 
+@contextmanager
+def _log_shown() -> Iterator[None]:
+    """The package's own log on the console, warnings and notes: in ComfyUI its console shows it."""
+    logger, handler = logging.getLogger(__package__), _Console()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class _Console(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = "warning: " if record.levelno >= logging.WARNING else ""
+        print(f"openltx: {warning}{record.getMessage()}", file=sys.stderr)
+
+
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     print(f"openltx: warning: {message}", file=sys.stderr)
 
@@ -132,12 +168,14 @@ def _add_module(commands: Commands, name: str, module: Any) -> argparse.Argument
 
 
 def _add_generate(commands: Commands, argv: Sequence[str]) -> None:
-    command = _add(commands, "generate", "make a video with sound from a prompt")
-    command.add_argument("prompt", metavar="PROMPT")
-    command.add_argument("--workflow", default=DEFAULT_WORKFLOW, metavar="NAME", help="default: %(default)s")
+    command = _add(commands, "generate", "make a video with sound from a prompt, or a film from a shot list")
+    command.add_argument("prompt", metavar="PROMPT", nargs="?")
+    command.add_argument("--workflow", metavar="NAME", help=f"default: {DEFAULT_WORKFLOW}, of shot lists: {shots.FILM}")
     _add_run_options(command)
+    shots.add(command)
     if argv[:1] == ["generate"]:
-        _add_exposed(command, _option_value(argv, "--workflow") or DEFAULT_WORKFLOW, leave_out=("prompt",))
+        usual = shots.workflow_of(argv) or DEFAULT_WORKFLOW
+        _add_exposed(command, _option_value(argv, "--workflow") or usual, leave_out=("prompt", *shots.OWN))
     command.set_defaults(run=_generate)
 
 
@@ -222,6 +260,11 @@ def _option_value(argv: Sequence[str], option: str) -> str | None:
 
 
 def _generate(arguments: argparse.Namespace) -> int:
+    if arguments.shots is not None:
+        return _execute(arguments, shots.prepare(arguments))
+    if arguments.prompt is None or arguments.plan:
+        raise ValueError("generate: expected a PROMPT, or --shots FILE (with it --plan, too), found neither")
+    arguments.workflow = arguments.workflow or DEFAULT_WORKFLOW
     if "prompt" not in _exposed(arguments.workflow):
         raise ValueError(f"workflow {arguments.workflow!r}: it exposes no prompt; use 'openltx run'")
     return _execute(arguments, {"prompt": arguments.prompt})
@@ -235,7 +278,8 @@ def _execute(arguments: argparse.Namespace, inputs: dict[str, str]) -> int:
     in_comfyui = arguments.host == "comfyui" or (arguments.host is None and arguments.comfyui)
     execute = headless.execute if in_comfyui else _standalone
     files = [str(file) for file in execute(arguments, inputs | exposed_values(arguments))]
-    print(json.dumps({"files": files}) if arguments.json else "\n".join(files))
+    told = shots.plan_of(files) if getattr(arguments, "plan", False) else {}
+    print(json.dumps({"files": files, **told}) if arguments.json else "\n".join([*told.values(), *files]))
     return DONE
 
 
@@ -269,9 +313,10 @@ def _standalone(arguments: argparse.Namespace, inputs: dict[str, str]) -> Sequen
 
 
 def _add_workflows(commands: Commands) -> None:
-    command = _add(commands, "workflows", "list the bundled workflows and what they expose")
+    command = _add(commands, "workflows", "list the bundled workflows and what they expose; their cache")
     command.add_argument("--json", action="store_true")
     command.set_defaults(run=_workflows)
+    cache.add(command.add_subparsers(dest="what", metavar="cache"))
 
 
 def _workflows(arguments: argparse.Namespace) -> int:
@@ -331,7 +376,21 @@ def _conformance(arguments: argparse.Namespace) -> int:
 def _add_bench(commands: Commands) -> None:
     command = _add(commands, "bench", "measure speed and memory (from a checkout)")
     command.add_argument(
-        "name", choices=("demo", "networks", "growth", "media", "embedded", "load", "fuzz", "plan", "generate", "soak")
+        "name",
+        choices=(
+            "demo",
+            "networks",
+            "growth",
+            "media",
+            "embedded",
+            "load",
+            "fuzz",
+            "plan",
+            "generate",
+            "decode",
+            "shots",
+            "soak",
+        ),
     )
     command.add_argument("--json", action="store_true")
     command.add_argument("options", nargs=argparse.REMAINDER, help="of the benchmark itself: bench networks --help")

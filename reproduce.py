@@ -32,6 +32,7 @@ def reproduce(path: Path, *, models: Sequence[str | os.PathLike[str]] = (), devi
     """
     from .api import run
     from .nodes.manifest import differences
+    from .shots.store import empty_cache
 
     tags = _tags(path)
     missing = [name for name in ("prompt", "openltx") if name not in tags]
@@ -40,7 +41,7 @@ def reproduce(path: Path, *, models: Sequence[str | os.PathLike[str]] = (), devi
             f"{path}: expected the tags 'prompt' and 'openltx', found no {missing[0]!r}; give a file of ours"
         )
     before = _json(path, tags["openltx"])
-    with tempfile.TemporaryDirectory(prefix="openltx-") as folder:
+    with tempfile.TemporaryDirectory(prefix="openltx-") as folder, empty_cache(Path(folder) / "cache"):
         result = run(_json(path, tags["prompt"]), output_folder=folder, models=models, device=device)
         after = _matching(result.files, before)
     lines = differences(_making(before), _making(after))

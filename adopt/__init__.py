@@ -37,7 +37,9 @@ def adopt(found: Found, registry: Registry, *, name: str) -> Adopted:
 
     registry: our nodes and core's that the built-in host has; name: what the new workflow's id is made from.
     """
-    report = Report(remarks=list(found.remarks))
+    report = Report()
+    for remark in found.remarks:
+        report.remark(remark)
     graph, used = folded(found.graph)
     for constant, count in used.items():
         places = "1 place" if count == 1 else f"{count} places"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .graph import Found, Graph, Node, Wire
+from .graph import MOST_OUTPUTS, Found, Graph, Node, Wire
 
 
 def read_api(found: Mapping[str, Any]) -> Found:
@@ -39,6 +39,6 @@ def _value(value: Any) -> Any:
     if isinstance(value, dict) and set(value) == {"__value__"}:
         return value["__value__"]
     match value:
-        case [str() | int() as node_id, int(slot)] if not isinstance(node_id, bool) and slot >= 0:
+        case [str() | int() as node_id, int(slot)] if not isinstance(node_id, bool) and 0 <= slot < MOST_OUTPUTS:
             return Wire(str(node_id), slot)
     return value

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import math
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..nodes.arithmetic import result_of
 from .graph import Graph, Node, Wire, in_order
 from .table import rows
-
-MOST_DIGITS = 1e300
-OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.USub: operator.neg,
-    ast.UAdd: operator.pos,
-    ast.Not: operator.not_,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-}
-FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: getattr(math, name) for name in ("ceil", "floor", "sqrt", "log", "log2", "exp")},
-    **{"abs": abs, "int": int, "float": float, "max": max, "min": min, "round": round},
-}
 
 
 def folded(graph: Graph) -> tuple[Graph, dict[str, int]]:
@@ -96,32 +72,7 @@ def _math_int_first(inputs: Mapping[str, Any]) -> list[Any]:
 
 def _evaluated(inputs: Mapping[str, Any]) -> Any:
     names = {name.split(".")[-1]: value for name, value in inputs.items() if isinstance(value, (bool, int, float))}
-    result = _number(ast.parse(str(inputs["expression"]).strip(), mode="eval").body, names)
-    if not abs(result) < MOST_DIGITS:
-        raise ValueError("too large")
-    return result
-
-
-def _number(tree: ast.AST, names: Mapping[str, Any]) -> Any:
-    """ValueError for anything but arithmetic on numbers."""
-    match tree:
-        case ast.Constant(value=bool() | int() | float() as value):
-            return value
-        case ast.Name(id=name) if name in names:
-            return names[name]
-        case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            return math.pow(_number(left, names), _number(right, names))
-        case ast.BinOp(left=left, op=kind, right=right) if type(kind) in OPERATORS:
-            return OPERATORS[type(kind)](_number(left, names), _number(right, names))
-        case ast.UnaryOp(op=kind, operand=operand) if type(kind) in OPERATORS:
-            return OPERATORS[type(kind)](_number(operand, names))
-        case ast.Compare(left=left, ops=[kind], comparators=[right]) if type(kind) in OPERATORS:
-            return OPERATORS[type(kind)](_number(left, names), _number(right, names))
-        case ast.IfExp(test=test, body=body, orelse=other):
-            return _number(body if _number(test, names) else other, names)
-        case ast.Call(func=ast.Name(id=name), args=given, keywords=[]) if name in FUNCTIONS:
-            return FUNCTIONS[name](*(_number(one, names) for one in given))
-    raise ValueError(f"not arithmetic: {ast.dump(tree)[:60]}")
+    return result_of(str(inputs["expression"]), names)
 
 
 def _resolution(inputs: Mapping[str, Any]) -> list[Any]:

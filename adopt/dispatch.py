@@ -7,6 +7,8 @@ from .rewrite import Rewriter, keep, told
 from .rules import RULES
 from .table import Row, rows
 
+CORE = "comfy-core"  # what files call ComfyUI's own nodes
+
 
 def rewrite(rewriter: Rewriter, node: Node) -> None:
     """One node of the old graph, those before it being done. What its values make impossible is said of it alone."""
@@ -21,18 +23,28 @@ def _rewrite(rewriter: Rewriter, node: Node) -> None:
     if node.type == "PreviewAny" and not isinstance(rewriter.input(node, "source"), list):
         rewriter.report.add("out", node.name, note="it showed a value of the file itself")
     elif node.id in rewriter.foreign:
-        keep(rewriter, node, "it works on another model")
+        keep(rewriter, node, (row and row.note) or "it works on another model")
     elif node.type in rewriter.registry and (row is None or row.keep):
         keep(rewriter, node, None if row is None else row.note)
-    elif row is None or (row.keep and not row.lost):
-        note = "the table does not know it; it needs its own pack" if row is None else row.note
-        keep(rewriter, node, note, kind="unmapped" if row is None else "kept")
+    elif row is None:
+        _unknown(rewriter, node)
+    elif row.keep and not row.lost:
+        keep(rewriter, node, row.note)
     elif row.keep:
         keep(rewriter, node, row.lost, kind="unmapped")
     elif row.rule is not None:
         RULES[row.rule](rewriter, node, row)
     else:
         _by_template(rewriter, node, row)
+
+
+def _unknown(rewriter: Rewriter, node: Node) -> None:
+    """Files of newer front ends say which pack a node is of."""
+    if node.pack == CORE:
+        keep(rewriter, node, "a node of ComfyUI itself")
+        return
+    own = f"its own pack, {node.pack}" if node.pack else "its own pack"
+    keep(rewriter, node, f"the table does not know it; it needs {own}", kind="unmapped")
 
 
 def _by_template(rewriter: Rewriter, node: Node, row: Row) -> None:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..nodes.load import INSIDE
-from .graph import Graph, Node, Wire, consumers
+from .graph import Graph, Node, Wire, consumers, upstream
+from .owners import foreign_nodes
 from .table import rows
 
 CHECKPOINT, UPSCALER = "openltx-tiny-2.3.safetensors", "openltx-tiny-2.3-spatial-x2.safetensors"
@@ -31,13 +32,16 @@ WRITERS = ("TextGenerateLTX2Prompt", "LTXVGemmaEnhancePrompt", "LTXVPromptEnhanc
 BLOCKS, BLOCK = ("blocks", "skip_blocks", "block_indices", "stg_layers_indices"), "1"  # the model has four
 SIDES = ("width", "height", "resize_type.width", "resize_type.height", "target_width", "target_height")
 LONG = ("resize_type.longer_size", "resize_type.shorter_size", "longer_edge", "largest_size")
+TEXTS, WORDS, SOUND = ("text", "string", "value", "prompt", "source"), "a ball bounces", "sound of another model"
+PICTURES = ("pixels", "image", "images", "input")
 LATENTS = ("empty_video", "image_to_video", "base_sampler")
 
 
 def embedded(graph: Graph) -> Graph:
-    """A graph that runs on the embedded model, with the same nodes but for loaders, LoRAs and what asks for them."""
+    """A graph that runs on the embedded model, with the same nodes but for loaders, LoRAs and other models."""
     longest = _longest(graph)
     found = {node.id: replace(node, inputs=dict(node.inputs)) for node in graph.values()}
+    _without(found, foreign_nodes(found))
     for node in list(found.values()):
         row = rows().get(node.type)
         rule = None if row is None else row.rule
@@ -57,6 +61,28 @@ def embedded(graph: Graph) -> Graph:
         node.inputs |= {name: BLOCK for name in BLOCKS if name in node.inputs}
         _smaller(node, rule, longest)
     return found
+
+
+def _without(graph: Graph, foreign: set[str]) -> None:
+    """Another model (depth, say) hands its pictures on as they are; a file or a word stands for sound and text."""
+    sources = {node_id: _picture(graph, node_id, foreign) for node_id in foreign}
+    for node_id in foreign:
+        for taker, name, _ in consumers(graph)[node_id]:
+            heard = "audio" in name
+            if heard:
+                graph[SOUND] = Node(id=SOUND, type="LoadAudio", inputs={"audio": INPUTS["audio"]})
+            read = WORDS if name in TEXTS else sources[node_id]
+            graph[taker].inputs[name] = Wire(SOUND, 0) if heard else read
+        del graph[node_id]
+    for node in graph.values():
+        node.inputs = {name: value for name, value in node.inputs.items() if value is not None}
+
+
+def _picture(graph: Graph, node_id: str, foreign: set[str]) -> Wire | None:
+    """The pictures that another model is given, nearest to one of its nodes."""
+    places = [graph[node_id], *(node for node in upstream(graph, node_id) if node.id in foreign)]
+    wires = (wire for node in places for name, wire in node.wires() if name in PICTURES and wire.node not in foreign)
+    return next(wires, None)
 
 
 def _small(graph: Graph, node: Node, rule: str) -> None:

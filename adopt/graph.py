@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+MOST_OUTPUTS = 1000  # of a node; a damaged file can say any number
+
 
 @dataclass(frozen=True)
 class Wire:
@@ -38,6 +40,13 @@ class Node:
         known = self.title if self.title and self.title != self.type else None
         return f"{known} (node {self.id}, {self.type})" if known else f"{self.type} (node {self.id})"
 
+    @property
+    def pack(self) -> str | None:
+        """Its pack's id in the registry of nodes, where the file tells."""
+        properties = None if self.raw is None else self.raw.get("properties")
+        found = properties.get("cnr_id") if isinstance(properties, dict) else None
+        return found if isinstance(found, str) and found else None
+
     def wires(self) -> Iterator[tuple[str, Wire]]:
         """The linked inputs."""
         return ((name, value) for name, value in self.inputs.items() if isinstance(value, Wire))
@@ -67,19 +76,21 @@ def consumers(graph: Graph) -> dict[str, list[tuple[str, str, int]]]:
 
 def in_order(graph: Graph) -> tuple[list[Node], list[str]]:
     """Nodes after those that they take something from, and the ids of nodes in a circle (taken last)."""
-    done: dict[str, Node] = {}
-    waiting = dict(graph)
-    while waiting:
-        ready = [
-            node
-            for node in waiting.values()
-            if all(wire.node in done or wire.node not in graph for _, wire in node.wires())
-        ]
-        if not ready:
-            return [*done.values(), *waiting.values()], list(waiting)
-        for node in ready:
-            done[node.id] = waiting.pop(node.id)
-    return list(done.values()), []
+    missing = {node.id: sum(wire.node in graph for _, wire in node.wires()) for node in graph.values()}
+    takers, places = consumers(graph), {node_id: place for place, node_id in enumerate(graph)}
+    done: list[str] = []
+    ready = [node_id for node_id, count in missing.items() if count == 0]
+    while ready:
+        done += ready
+        following: dict[str, None] = {}
+        for node_id in ready:
+            for taker, _, _ in takers[node_id]:
+                missing[taker] -= 1
+                if missing[taker] == 0:
+                    following[taker] = None
+        ready = sorted(following, key=places.__getitem__)
+    circle = [node_id for node_id, count in missing.items() if count]
+    return [graph[node_id] for node_id in (*done, *circle)], circle
 
 
 def upstream(graph: Graph, node_id: str) -> Iterator[Node]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from .graph import Graph, Node, consumers
+from .graph import Graph, Node, consumers, in_order
 from .table import rows
 
 LOADERS = ("checkpoint", "transformer", "text_encoder", "vae", "audio_vae")
@@ -16,6 +16,9 @@ PICTURES = {
 """Their results belong to no model any more."""
 
 
+Takers = dict[str, list[tuple[str, str, int]]]
+
+
 def foreign_nodes(graph: Graph) -> set[str]:
     """Ids of the nodes of other models: their loaders, what takes from these, and what only serves them."""
     loaders = [node for node in graph.values() if _is_loader(node)]
@@ -24,8 +27,9 @@ def foreign_nodes(graph: Graph) -> set[str]:
     else:
         others = {node.id for node in loaders if not _is_ltx(node)}
     takers = consumers(graph)
-    others = {node_id for node_id in others if not _serves_ltx(graph, node_id)}
+    others = {node_id for node_id in others if not _serves_ltx(graph, takers, node_id)}
     front = list(others)
+    others |= {node.id for node in graph.values() if node.type in rows() and rows()[node.type].foreign}
     while front:
         node_id = front.pop()
         if graph[node_id].type in PICTURES:
@@ -55,26 +59,24 @@ def _is_ltx(node: Node) -> bool:
     return "ltx" in text and not OTHER_LTX.search(text)
 
 
-def _serves_ltx(graph: Graph, node_id: str) -> bool:
+def _serves_ltx(graph: Graph, takers: Takers, node_id: str) -> bool:
     """A loader whose file has another name, but that feeds nodes which exist for LTX alone."""
-    takers = consumers(graph)
     direct = [graph[taker].type for taker, _, _ in takers[node_id]]
     return any("LTX" in name for name in direct) and not OTHER_LTX.search(_file(graph[node_id]))
 
 
 def _takes_part(node: Node) -> bool:
-    """Nodes that the table would turn into ours."""
+    """Nodes that the table would turn into ours, or say something about."""
     row = rows().get(node.type)
-    return row is None or not (row.keep or row.fold)
+    return row is None or bool(row.lost) or not (row.keep or row.fold)
 
 
 def _helpers(graph: Graph, others: set[str]) -> set[str]:
-    """Noise, step rules and schedules that serve the other models only."""
+    """What serves the other models only: texts and their encoders, empty latents, noise, step rules, schedules."""
     takers = consumers(graph)
     found: set[str] = set()
-    for node in reversed(list(graph.values())):
+    for node in reversed(in_order(graph)[0]):
         direct = {taker for taker, _, _ in takers[node.id]}
-        loose = not any(True for _ in node.wires()) and _takes_part(node) and not _is_loader(node)
-        if loose and direct and direct <= others | found:
+        if direct and direct <= others | found and _takes_part(node) and node.type not in PICTURES:
             found.add(node.id)
     return found

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from pathlib import Path
 from typing import Any
 
-from ..given_text import parse_json
 from ..media.texts import read_texts
 from .api_file import read_api
 from .graph import Found
 from .ui_file import read_ui
+
+HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def read_file(path: Path) -> Found:
@@ -39,13 +43,32 @@ def read_workflow(found: Any, name: str) -> Found:
 
 def _parsed(data: bytes, name: str) -> Any:
     try:
-        return parse_json(data.decode("utf-8-sig"))
+        return _loaded(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # JSON and UTF-8 errors
         raise ValueError(f"{name}: expected JSON: {error}") from error
 
 
 def _or_none(text: str | None) -> Any:
     try:
-        return parse_json(text or "null")
+        return _loaded(text or "null")
     except (ValueError, RecursionError):
         return None
+
+
+def _loaded(text: str) -> Any:
+    """What no file may hold is none: NaN and infinities (Python writes them), halves of a character."""
+    found = json.loads(text, parse_constant=lambda _: None, parse_float=_number)
+    return _whole(found) if HALF.search(text) else found
+
+
+def _number(text: str) -> float | None:
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_whole(name): _whole(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return value.encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else value

@@ -14,6 +14,21 @@ KINDS = {
 }
 
 
+LONGEST, MOST = 400, 500  # characters of a line, and lines of a kind
+
+
+def shown(text: str) -> str:
+    """What a file says, in one line that a terminal can show."""
+    plain = "".join(mark if mark.isprintable() else " " for mark in text[: LONGEST + 1])
+    return plain if len(plain) <= LONGEST else f"{plain[: LONGEST - 1]}…"
+
+
+def _once(lines: list[str], text: str) -> None:
+    if text in lines or len(lines) > MOST:
+        return
+    lines.append(text if len(lines) < MOST else "and more")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Entry:
     """node: its name in the old file. into: what it became. note: what differs, or the reason and what to do."""
@@ -40,16 +55,14 @@ class Report:
 
     def add(self, kind: str, node: str, into: str = "", note: str | None = None) -> None:
         assert kind in KINDS
-        self.entries.append(Entry(kind=kind, node=node, into=into, note=note or ""))
+        self.entries.append(Entry(kind=kind, node=shown(node), into=shown(into), note=shown(note or "")))
 
     def differs(self, text: str) -> None:
         """A difference of results, once."""
-        if text not in self.differences:
-            self.differences.append(text)
+        _once(self.differences, shown(text))
 
     def remark(self, text: str) -> None:
-        if text not in self.remarks:
-            self.remarks.append(text)
+        _once(self.remarks, shown(text))
 
     def count(self, kind: str) -> int:
         return sum(entry.kind == kind for entry in self.entries)
@@ -57,13 +70,13 @@ class Report:
     def lines(self) -> list[str]:
         """For people."""
         found = [", ".join(f"{self.count(kind)} {text}" for kind, text in KINDS.items() if self.count(kind))]
-        found += [f"preset: {self.preset}"] if self.preset else []
+        found += [f"preset: {shown(self.preset)}"] if self.preset else []
         for kind, text in KINDS.items():
             own = [entry.line() for entry in self.entries if entry.kind == kind]
             found += [f"{text}:", *own] if own else []
         for title, rows in (("differences of the result", self.differences), ("about the file", self.remarks)):
             found += [f"{title}:", *(f"  {row}" for row in rows)] if rows else []
-        hosts = f"ComfyUI only: {self.standalone}" if self.standalone else "ComfyUI and openltx run"
+        hosts = f"ComfyUI only: {shown(self.standalone)}" if self.standalone else "ComfyUI and openltx run"
         return [*found, f"runs in: {hosts}"]
 
     def note(self, name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from ..given_text import parse_json
@@ -46,6 +47,15 @@ class Rewriter:
     prompt: Prompt = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=dict)
     given: dict[Wire, Any] = field(default_factory=dict)
+
+    @cached_property
+    def used_outputs(self) -> dict[str, int]:
+        """By node id how many of its outputs are used, counted up to the last one."""
+        found: dict[str, int] = {}
+        for node in self.source.values():
+            for _, wire in node.wires():
+                found[wire.node] = max(found.get(wire.node, 0), wire.slot + 1)
+        return found
 
     def value(self, source: Any) -> Any:
         """An input of the old graph in the new one: a value, a link [id, output], or None for nothing.
@@ -158,12 +168,7 @@ def keep(rewriter: Rewriter, node: Node, note: str | None = None, kind: str = "k
     entry: Entry = {"class_type": node.type, "inputs": usable, "_meta": {"title": node.title or node.type}}
     rewriter.prompt[node_id] = entry
     rewriter.made[node.id] = node_id
-    slots = max(
-        [
-            len(node.outputs),
-            *(wire.slot + 1 for other in rewriter.source.values() for _, wire in other.wires() if wire.node == node.id),
-        ]
-    )
+    slots = max(len(node.outputs), rewriter.used_outputs.get(node.id, 0))
     rewriter.give(node, [[node_id, slot] for slot in range(slots)])
     rewriter.report.add(kind, node.name, note=note)
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .graph import Wire
+from .graph import MOST_OUTPUTS, Wire
 from .table import rows
 from .widgets import widgets_of
 
 Entry = Mapping[str, Any]
 MUTED, BYPASSED = 2, 4
 INPUTS, OUTPUTS = -10, -20  # ids of a subgraph's own input and output node
+MOST_NODES = 20_000
 DEEPEST = 64  # links in a row, and subgraphs in each other: more is a circle
 SETTER, GETTER = ("SetNode", "easy setNode"), ("GetNode", "easy getNode")
 REROUTES = ("Reroute", "Reroute (rgthree)", "ReroutePrimitive|pysssss")
@@ -72,7 +73,15 @@ def scopes_of(found: Entry, remarks: list[str]) -> list[Scope]:
     definitions = found.get("definitions")
     known = list_of(definitions, "subgraphs") if isinstance(definitions, dict) else []
     top = _scope(found, remarks)
-    return list(_entered(top, {str(one.get("id")): one for one in known}, remarks, 0))
+    scopes: list[Scope] = []
+    count = 0
+    for scope in _entered(top, {str(one.get("id")): one for one in known}, remarks, 0):
+        count += len(scope.nodes)
+        if count > MOST_NODES and scopes:  # subgraphs of subgraphs grow without end
+            remarks.append(f"more than {MOST_NODES} nodes with those of its subgraphs; the rest is not read")
+            break
+        scopes.append(scope)
+    return scopes
 
 
 def _entered(scope: Scope, known: Mapping[str, Entry], remarks: list[str], depth: int) -> Iterator[Scope]:
@@ -125,7 +134,7 @@ def _link(row: Any) -> tuple[Any, Any, Any, Any, Any] | None:
         parts = list(row[:5]) if isinstance(row, list) and len(row) >= 5 else []
     if len(parts) != 5 or not all(_hashable(part) for part in parts):
         return None
-    if not all(isinstance(slot, int) and slot >= 0 for slot in (parts[2], parts[4])):
+    if not all(isinstance(slot, int) and 0 <= slot < MOST_OUTPUTS for slot in (parts[2], parts[4])):
         return None
     return tuple(parts)  # type: ignore[return-value]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.schema import Registry
-from .graph import Node
-from .rewrite import Prompt
+from .graph import Node, Wire
+from .rewrite import Prompt, is_link
 from .table import rows
 
 ANY = "*"
@@ -17,11 +17,24 @@ ANY = "*"
 def with_stand_ins(registry: Registry, prompt: Prompt, origins: Mapping[str, Node]) -> dict[str, type[io.ComfyNode]]:
     """The registry, and a class for each unknown node type. origins: old nodes by new id."""
     found = dict(registry)
-    for kind in dict.fromkeys(entry["class_type"] for entry in prompt.values()):
-        if kind not in found:
-            ids = [node_id for node_id, entry in prompt.items() if entry["class_type"] == kind]
-            outputs = _outputs(prompt, ids, [origins[one] for one in ids if one in origins])
-            found[kind] = _class(kind, _inputs(kind, [prompt[one] for one in ids], origins, ids), outputs)
+    unknown: dict[str, list[str]] = {}
+    for node_id, entry in prompt.items():
+        if entry["class_type"] not in registry:
+            unknown.setdefault(entry["class_type"], []).append(node_id)
+    used = _used(prompt)
+    for kind, ids in unknown.items():
+        outputs = _outputs(max(used.get(one, 0) for one in ids), [origins[one] for one in ids if one in origins])
+        found[kind] = _class(kind, _inputs(kind, [prompt[one] for one in ids], origins, ids), outputs)
+    return found
+
+
+def _used(prompt: Prompt) -> dict[str, int]:
+    """By node id how many of its outputs are used, counted up to the last one."""
+    found: dict[str, int] = {}
+    for entry in prompt.values():
+        for value in entry["inputs"].values():
+            if is_link(value):
+                found[value[0]] = max(found.get(value[0], 0), value[1] + 1)
     return found
 
 
@@ -45,7 +58,8 @@ def _inputs(
     for node_id, entry in zip(ids, entries, strict=True):
         if node_id in origins:
             types = {**origins[node_id].types, **types}
-            values = {**{name: value for name, value in origins[node_id].inputs.items()}, **values}
+            own = origins[node_id].inputs
+            values = {**{name: value for name, value in own.items() if not isinstance(value, Wire)}, **values}
         values = {**values, **{name: value for name, value in entry["inputs"].items() if not isinstance(value, list)}}
         order += [name for name in entry["inputs"] if name not in order]
     names = dict.fromkeys([*order, *types])
@@ -66,17 +80,10 @@ def _input(name: str, kind: str | None, value: Any) -> io.BaseInput:
     return io.Custom(kind or ANY).Input(name, optional=True)
 
 
-def _outputs(prompt: Prompt, ids: list[str], origins: Iterable[Node]) -> list[io.BaseOutput]:
+def _outputs(used: int, origins: Iterable[Node]) -> list[io.BaseOutput]:
     """As the old file names them, and as many as are used."""
     named = max((node.outputs for node in origins), key=len, default=())
-    used = [
-        value[1]
-        for entry in prompt.values()
-        for value in entry["inputs"].values()
-        if isinstance(value, list) and value[0] in ids
-    ]
-    count = max([len(named), *(slot + 1 for slot in used)])
-    rest = [("", ANY)] * (count - len(named))
+    rest = [("", ANY)] * (used - len(named))
     return [io.Custom(kind).Output(name or None) for name, kind in [*_unique(named), *rest]]
 
 

@@ -23,7 +23,7 @@ class Row:
     more names by the value of the one before it. make: (part, node of ours, inputs) of the nodes that replace it.
     give: a value for each output. rule: a function that does it instead (rules/), with `options`. keep: it stays as
     it is. guidance: what it asks of the guider further down. lost: what is not carried over, and what to do.
-    note: what differs. front: it exists in the front end only.
+    note: what differs. foreign: it works with another model, or asks a service.
     """
 
     type: str
@@ -35,6 +35,7 @@ class Row:
     rule: str | None = None
     options: Mapping[str, Value] = field(default_factory=dict)
     keep: bool = False
+    foreign: bool = False
     guidance: Mapping[str, Value] = field(default_factory=dict)
     lost: str | None = None
     note: str | None = None

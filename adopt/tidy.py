@@ -193,21 +193,21 @@ def _fit_sound(rewriter: Rewriter) -> None:
 
 def _merge_equal(rewriter: Rewriter) -> None:
     """Nodes that say the same become one: two stages under the same rules have one guider."""
-    prompt, merged = rewriter.prompt, True
-    while merged:
-        merged, seen = False, dict[str, str]()
-        for node_id, entry in list(prompt.items()):
-            if entry["class_type"] not in ALIKE:
-                continue
-            key = repr((entry["class_type"], sorted(entry["inputs"].items())))
-            if key not in seen:
-                seen[key] = node_id
-                continue
-            for slot in range(len(schema_of(rewriter.registry[entry["class_type"]]).outputs)):
-                _rewire(prompt, [node_id, slot], [seen[key], slot])
-            rewriter.made |= {old: seen[key] for old, new in rewriter.made.items() if new == node_id}
+    prompt = rewriter.prompt
+    while True:
+        seen: dict[str, str] = {}
+        same: dict[str, str] = {}
+        for node_id, entry in prompt.items():
+            if entry["class_type"] in ALIKE:
+                first = seen.setdefault(repr((entry["class_type"], sorted(entry["inputs"].items()))), node_id)
+                same |= {node_id: first} if first != node_id else {}
+        if not same:
+            return
+        for node_id in same:
             del prompt[node_id]
-            merged = True
+        for entry in prompt.values():
+            entry["inputs"] |= {name: [same[link[0]], link[1]] for name, link in links(entry) if link[0] in same}
+        rewriter.made = {old: same.get(new, new) for old, new in rewriter.made.items()}
 
 
 def _rewire(prompt: Prompt, old: list[Any], new: list[Any]) -> None:
@@ -224,7 +224,8 @@ def _prune(rewriter: Rewriter) -> None:
             for name, value in entry["inputs"].items()
             if not isinstance(value, list) or (is_link(value) and value[0] in prompt)
         }
-    roots = [node_id for node_id, entry in prompt.items() if is_output(rewriter, node_id, entry)]
+    origins = {new: old for old, new in reversed(rewriter.made.items())}
+    roots = [node_id for node_id, entry in prompt.items() if is_output(rewriter, origins.get(node_id), entry)]
     if not roots:
         rewriter.report.remark(
             "nothing in the file saves or shows anything: add Save AV File (LTX) behind the decoders"
@@ -239,12 +240,11 @@ def _prune(rewriter: Rewriter) -> None:
     rewriter.prompt = {node_id: entry for node_id, entry in prompt.items() if node_id in needed}
 
 
-def is_output(rewriter: Rewriter, node_id: str, entry: Entry) -> bool:
-    """A node that saves or shows; of unknown ones those that look so: nothing goes on from them."""
+def is_output(rewriter: Rewriter, old: str | None, entry: Entry) -> bool:
+    """A node that saves or shows; of unknown ones those that look so: nothing goes on from them. old: its old id."""
     kind = entry["class_type"]
     if kind in rewriter.registry:
         return bool(schema_of(rewriter.registry[kind]).is_output_node)
-    old = next((one for one, new in rewriter.made.items() if new == node_id), None)
-    if old is None or any(wire.node == old for node in rewriter.source.values() for _, wire in node.wires()):
+    if old is None or old in rewriter.used_outputs:
         return False
     return not rewriter.source[old].outputs or any(word in kind.lower() for word in SHOWING)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..nodes.host.standalone.io import BaseInput
 from ..nodes.host.standalone.schema import schema_of
-from ..nodes.host.standalone.ui_format import SEEDS, WIDGET_TYPES
+from ..nodes.host.standalone.ui_blocks import SEEDS, WIDGET_TYPES
 from .table import Row
 
 AFTER_SEED = ("fixed", "increment", "decrement", "randomize")

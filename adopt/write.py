@@ -66,7 +66,7 @@ def ui_file(prompt: Prompt, registry: Registry, origins: Mapping[str, Node], *, 
 
 def _ordered(prompt: Prompt) -> list[str]:
     """Sources before what takes from them, else as they were made."""
-    done: list[str] = []
+    done: dict[str, None] = {}
     visiting: set[str] = set()
 
     def visit(node_id: str) -> None:
@@ -83,12 +83,11 @@ def _ordered(prompt: Prompt) -> list[str]:
                 stack.append(waiting[0])
             else:
                 stack.pop()
-                if name not in done:
-                    done.append(name)
+                done[name] = None
 
     for node_id in prompt:
         visit(node_id)
-    return done
+    return list(done)
 
 
 def _name_by_use(prompt: Prompt) -> None:

@@ -1,9 +1,9 @@
 """`openltx bench fuzz`: how long the worst of thousands of damaged inputs takes, and how much memory.
 
 The inputs and their limits are those of the tests (one loop for all: hunt.py): headers of safetensors and GGUF files,
-quantised files and LoRAs, media files, and workflows, tokenizers, configurations, settings, manifests and kept steps;
-each in a process of its own. Memory is what the whole run adds to the process at its peak, so no file took more. Linux
-only.
+quantised files and LoRAs, media files, other people's workflows, our own ones, tokenizers, configurations, settings,
+manifests and kept steps; each in a process of its own. Memory is what the whole run adds to the process at its peak, so
+no file took more. Linux only.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ KINDS = {
     "headers": Kind("test_fuzz_headers.py", 2, 1500),
     "contents": Kind("test_fuzz_contents.py", 2, 1200),
     "media": Kind("test_fuzz_media.py", 1, 500),
-    "inputs": Kind("test_fuzz_inputs.py", 7, 100),
+    "workflows": Kind("test_fuzz_workflows.py", 1, 1200),
+    "inputs": Kind("test_fuzz_inputs.py", 6, 100),
 }
 
 

@@ -21,10 +21,11 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from importlib import import_module
-from math import prod
+from math import prod, sqrt
 from pathlib import Path
 from typing import Any
 
+HEADS = 32
 BLOCK = 8 * 2**20
 PAGE = 4096
 PREFIX = "model.diffusion_model."
@@ -40,11 +41,16 @@ Shapes = dict[str, tuple[int, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """One reader, one state of the cache. extra: bytes of memory at its peak beyond the file's pages; None: unknown."""
+    """One reader, one state of the cache.
+
+    processor: seconds of all its threads, what counts on a busy machine. extra: bytes of memory at its peak beyond the
+    file's pages; None: unknown.
+    """
 
     reader: str
     cache: str
     seconds: float
+    processor: float
     rate: float  # bytes a second
     extra: int | None
 
@@ -52,23 +58,35 @@ class Reading:
 def full_structure(gigabytes: float) -> tuple[Shapes, dict[str, object]]:
     """Names and shapes of LTX-2.3's transformer with its 48 layers, and its configuration.
 
-    As wide as `gigabytes` in bfloat16 allow; one head of the published 32 at least.
+    As many of the 32 heads, and with them all widths in proportion, as `gigabytes` in bfloat16 allow; one at least.
     """
-    from openltx.benchmarks.configs import HEADS, transformer
+    whole = _bytes(structure(HEADS)[0])
+    heads = min(HEADS, int(HEADS * sqrt(1e9 * gigabytes / whole)) + 1)
+    while heads > 1 and _bytes(structure(heads)[0]) > 1e9 * gigabytes:
+        heads -= 1
+    return structure(max(heads, 1))
+
+
+def structure(heads: int) -> tuple[Shapes, dict[str, object]]:
+    """The transformer's shapes and configuration with this many heads of the published width."""
+    from openltx.benchmarks.configs import AUDIO_HEAD, CAPTION, VIDEO_HEAD, transformer
     from openltx.benchmarks.peers.ours import transformer_config
     from openltx.model_loaders.assemble import build_on_meta
     from openltx.networks.transformer import Transformer
 
-    fitting: tuple[Shapes, dict[str, object]] | None = None
-    for share in (HEADS, 16, 8, 4, 2, 1):
-        config = transformer("2.3", layers=48, share=share)
-        network = build_on_meta(lambda: Transformer(transformer_config(config)))  # noqa: B023  # called at once
-        shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-        if fitting is not None and 2 * sum(map(prod, shapes.values())) > gigabytes * 1e9:
-            break
-        fitting = shapes, config
-    assert fitting is not None
-    return fitting
+    config = transformer("2.3", layers=48, share=1) | {
+        "caption_channels": CAPTION * heads // HEADS,
+        "num_attention_heads": heads,
+        "audio_num_attention_heads": heads,
+        "cross_attention_dim": heads * VIDEO_HEAD,
+        "audio_cross_attention_dim": heads * AUDIO_HEAD,
+    }
+    network = build_on_meta(lambda: Transformer(transformer_config(config)))
+    return {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}, config
+
+
+def _bytes(shapes: Shapes) -> int:
+    return 2 * sum(map(prod, shapes.values()))
 
 
 def write_file(path: Path, shapes: Shapes, config: dict[str, object]) -> None:
@@ -175,10 +193,10 @@ def measure(reader: str, path: Path) -> dict[str, float | int | None]:
         import openltx.model_loaders.transformer  # noqa: F401
 
     watch = Watch()
-    start = time.perf_counter()
+    start, working = time.perf_counter(), time.process_time()
     READ[reader](path)
-    seconds = time.perf_counter() - start
-    return {"seconds": seconds, "extra": watch.stop()}
+    seconds, processor = time.perf_counter() - start, time.process_time() - working
+    return {"seconds": seconds, "processor": processor, "extra": watch.stop()}
 
 
 class Watch:
@@ -212,21 +230,35 @@ def anonymous_bytes() -> int | None:
 
 
 def readings(files: dict[str, Path], runs: int, interpreters: dict[str, str]) -> list[Reading]:
-    """Cold and warm, the readers in turn; of several runs the fastest. files, interpreters: by reader."""
+    """Cold and warm, the readers in turn in each run; of several runs the fastest. files, interpreters: by reader."""
     found = []
     for cache in ("cold", "warm"):
-        for reader, path in files.items():
-            answers, size = [], path.stat().st_size
-            for _ in range(runs):
+        answers: dict[str, list[dict[str, Any]]] = {reader: [] for reader in files}
+        for _ in range(runs):
+            for reader, path in files.items():
                 if cache == "cold":
                     drop_cache(path)
-                command = [interpreters.get(reader, sys.executable), __file__, "--reader", reader, "--file", str(path)]
-                answers.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-            best = min(answer["seconds"] for answer in answers)
-            extra = [answer["extra"] for answer in answers]
-            peak = None if None in extra else max(extra)
-            found.append(Reading(reader=reader, cache=cache, seconds=best, rate=size / best, extra=peak))
+                answers[reader].append(_asked(reader, path, interpreters.get(reader, sys.executable)))
+        found += [_fastest(reader, cache, answers[reader], path.stat().st_size) for reader, path in files.items()]
     return found
+
+
+def _asked(reader: str, path: Path, interpreter: str) -> dict[str, Any]:
+    command = [interpreter, __file__, "--reader", reader, "--file", str(path)]
+    answer: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return answer
+
+
+def _fastest(reader: str, cache: str, answers: list[dict[str, Any]], size: int) -> Reading:
+    best, extra = min(answer["seconds"] for answer in answers), [answer["extra"] for answer in answers]
+    return Reading(
+        reader=reader,
+        cache=cache,
+        seconds=best,
+        processor=min(answer["processor"] for answer in answers),
+        rate=size / best,
+        extra=None if None in extra else max(extra),
+    )
 
 
 def missing_diffusers(python: str) -> str | None:
@@ -247,7 +279,7 @@ def as_text(rows: list[Reading], size: int, largest: int, left_out: str | None =
         extra = "not known" if row.extra is None else f"{row.extra / 1e6:.1f} MB ({row.extra / largest:.2f} x largest)"
         lines.append(
             f"{row.cache:<5} {row.reader:<10} {row.seconds:7.2f} s {row.rate / 1e9:7.2f} GB/s "
-            f"{row.rate / raw[row.cache]:5.2f} of raw   extra memory {extra}"
+            f"{row.rate / raw[row.cache]:5.2f} of raw   processor {row.processor:5.2f} s   extra memory {extra}"
         )
     if left_out is not None:
         lines.append(f"NOT MEASURED: diffusers ({left_out}); name an interpreter that has it: --diffusers PYTHON")

@@ -31,10 +31,10 @@ def add(command: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from ..model_loaders.doctor import diagnose
-    from ..nodes.host.files import MODEL_ROLES, model_names
+    from ..nodes.host.files import model_names, role_folders
 
     roots = [Path(root) for root in arguments.models] or [Path("models")]
-    folders = {role: [root / role for root in roots] for role in MODEL_ROLES}
+    folders = role_folders(roots)
     listed = {
         role: [folder / name for folder in paths for name in model_names(folder)] for role, paths in folders.items()
     }

@@ -12,18 +12,47 @@ SILENT, CLIPPED_SHARE, DC = 1e-4, 0.01, 0.05
 
 def audio_faults(waveform: Tensor) -> list[str]:
     """What is wrong with a waveform (channels, samples) in [-1, 1]; an empty list when nothing is."""
-    if waveform.numel() == 0:
-        return ["audio: no samples"]
-    bad = int((~torch.isfinite(waveform)).sum())
-    if bad:
-        return [f"audio: {bad} samples are NaN or infinite; they are written as silence"]
-    peak = float(waveform.abs().max())
-    if peak < SILENT:
-        return [f"audio: silent (peak {peak:.2g})"]
-    clipped = float((waveform.abs() >= 1.0).float().mean())
-    offset = float(waveform.float().mean(dim=1).abs().max())
-    faults = [f"audio: {clipped:.1%} of the samples are clipped"] if clipped > CLIPPED_SHARE else []
-    return faults + ([f"audio: the waveform lies {offset:.2g} off its middle (DC)"] if offset > DC else [])
+    health = SoundHealth()
+    health.look(waveform)
+    return health.faults()
+
+
+class SoundHealth:
+    """Sound that passes by, looked at piece by piece."""
+
+    def __init__(self) -> None:
+        self._samples, self._bad, self._clipped, self._peak = 0, 0, 0, 0.0
+        self._sums: Tensor | None = None  # of each channel
+
+    def watch(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """The same pieces (channels, samples); none is held."""
+        for piece in pieces:
+            self.look(piece)
+            yield piece
+            del piece
+
+    def look(self, piece: Tensor) -> None:
+        """A piece (channels, samples) in [-1, 1]."""
+        if piece.numel() == 0:
+            return
+        self._samples += piece.numel()
+        self._bad += int((~torch.isfinite(piece)).sum())
+        self._clipped += int((piece.abs() >= 1.0).sum())
+        self._peak = max(self._peak, float(piece.abs().max()))
+        sums = piece.sum(dim=1, dtype=torch.float32)
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def faults(self) -> list[str]:
+        """What was wrong with all of it; an empty list when nothing was."""
+        if self._sums is None:
+            return ["audio: no samples"]
+        if self._bad:
+            return [f"audio: {self._bad} samples are NaN or infinite; they are written as silence"]
+        if self._peak < SILENT:
+            return [f"audio: silent (peak {self._peak:.2g})"]
+        clipped, offset = self._clipped / self._samples, float(self._sums.abs().max()) * len(self._sums) / self._samples
+        faults = [f"audio: {clipped:.1%} of the samples are clipped"] if clipped > CLIPPED_SHARE else []
+        return faults + ([f"audio: the waveform lies {offset:.2g} off its middle (DC)"] if offset > DC else [])
 
 
 class FrameHealth:

@@ -39,7 +39,7 @@ def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
 
     finish: called with the whole file before it gets its name (content credentials).
     """
-    with _space(path), work_folder(path.parent) as folder:
+    with room_on_disk(path), work_folder(path.parent) as folder:
         temporary = folder / f"partial{path.suffix}"
         yield temporary
         beside = None if finish is None else finish(temporary)
@@ -52,7 +52,7 @@ def whole_file(path: Path, finish: Finish | None = None) -> Iterator[Path]:
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder to fill. It becomes `path` when the block ends well; a failure leaves nothing."""
-    with _space(path), work_folder(path.parent) as folder:
+    with room_on_disk(path), work_folder(path.parent) as folder:
         temporary = folder / "partial"
         temporary.mkdir()
         yield temporary
@@ -60,7 +60,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _space(path: Path) -> Iterator[None]:
+def room_on_disk(path: Path) -> Iterator[None]:
     """A full disk is the user's matter: one line."""
     try:
         yield

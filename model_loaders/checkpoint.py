@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from .collector import uncollected
 from .gguf.file import open_gguf
 from .safetensors_header import MAX_HEADER_BYTES, parse_header
 from .safetensors_header import TensorEntry as TensorEntry
@@ -27,6 +28,7 @@ def open_tensors(path: Path) -> Iterator[Any]:
         yield handle
 
 
+@uncollected()
 def open_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read the header of a safetensors or GGUF file; no tensor data is touched.
 

@@ -77,8 +77,10 @@ _remembered: dict[tuple[tuple[str, int, int], ...], Detected] = {}
 
 def model_files_at(path: Path) -> list[Path]:
     """The file itself, or the weights of a folder, in order of their names."""
+    if path.is_file():
+        return [path]
     if not path.is_dir():
-        return [open_checkpoint(path).path]
+        return [open_checkpoint(path).path]  # says what is wrong with the name
     files = sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".gguf") and file.is_file())
     if not files:
         raise CheckpointError(f"{path}: expected a .safetensors or .gguf file in the folder, found none")

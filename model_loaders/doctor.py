@@ -23,13 +23,13 @@ PARTS = {  # of a model: what users call it, and the components that it is made 
     "audio VAE": ("audio_vae_decoder", "vocoder"),
 }
 OPTIONAL = {"upscaler": ("latent_upsampler",)}
-ROLES = {  # where a node looks for a file of this kind
+ROLES = {  # where the nodes look for a file of this kind
     "monolith": ("checkpoints",),
     "transformer": ("diffusion_models",),
     "connectors": ("diffusion_models", "text_encoders", "checkpoints"),
     "text_projection": ("text_encoders", "diffusion_models", "checkpoints"),
     "text_encoder": ("text_encoders",),
-    "video_vae": ("vae",),
+    "video_vae": ("vae", "checkpoints"),
     "audio_vae": ("vae", "checkpoints"),
     "vocoder": ("vae", "checkpoints"),
     "duration_head": ("model_patches",),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
+
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # numbers of glibc's mallopt
 
 
 def free_ram() -> int:
@@ -27,6 +33,39 @@ def free_vram(device: torch.device) -> int:
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return free_ram()
+
+
+def give_back() -> None:
+    """Hand to the system what the C library has kept of freed memory; where it offers no way, nothing."""
+    if _glibc() is not None:
+        _glibc().malloc_trim(0)
+
+
+@contextmanager
+def without_holes() -> Iterator[None]:
+    """Inside the block every tensor from 1 MiB on has pages of its own, which go back when it is freed (glibc).
+
+    Pieces of changing sizes leave holes in glibc's heap: what is resident grows with a clip although what is used does
+    not (489 frames of 128x128: 568 in place of 451 MiB). Fresh pages cost time: tiny networks take 1.6 times as long,
+    real ones hardly more. Of the whole process; afterwards glibc's own upper bounds hold.
+    """
+    if _glibc() is None:
+        yield
+        return
+    _glibc().mallopt(MMAP_THRESHOLD, 2**20)
+    try:
+        yield
+    finally:
+        _glibc().mallopt(MMAP_THRESHOLD, 2**25)  # where glibc's own moving threshold ends on 64 bits
+        _glibc().mallopt(TRIM_THRESHOLD, 2**26)
+        give_back()
+
+
+@lru_cache(maxsize=1)
+def _glibc() -> Any:
+    """None where the C library is another one."""
+    found = ctypes.CDLL(None) if sys.platform == "linux" else None
+    return found if hasattr(found, "malloc_trim") else None
 
 
 def _container() -> int:

@@ -34,7 +34,8 @@ class Component:
 
 @dataclass(frozen=True, kw_only=True)
 class FileReport:
-    """A file by its header. lora: {published model: what of a LoRA fits it}, empty for any other kind."""
+    """A file by its header. generation: of a LoRA, as far as its layers tell. lora: {published model: what of it fits},
+    empty for any other kind."""
 
     path: str
     bytes: int
@@ -53,7 +54,8 @@ class FileReport:
     def lines(self) -> list[str]:
         """For people."""
         facts = [self.kind, f"LTX-{self.generation}" if self.generation[0] == "2" else self.generation]
-        facts += [self.weight_format, *(f"{name} {value}" for name, value in self.details.items())]
+        facts += [self.weight_format] if self.weight_format != self.kind else []
+        facts += [f"{name} {value}" for name, value in self.details.items()]
         lines = [f"{self.path}: {', '.join(facts)}, {_grouped(self.bytes)} bytes"]
         for row in self.components:
             lines.append(
@@ -80,14 +82,18 @@ def inspect_file(path: str | os.PathLike[str], *, sha256: bool = False) -> FileR
     found, files = detect_file(path), model_files_at(Path(path))
     opened = [open_checkpoint(file) for file in files]
     if found.kind == "lora":
-        components, lora = _adapter_components(opened), _lora_reports(files[0])
+        components, lora, generation = (
+            _adapter_components(opened),
+            _lora_reports(files[0]),
+            open_lora(files[0]).generation,
+        )
     else:
-        components, lora = _components(opened), {}
+        components, lora, generation = _components(opened), {}, found.generation
     return FileReport(
         path=str(path),
         bytes=sum(file.stat().st_size for file in files),
         kind=found.kind,
-        generation=found.generation,
+        generation=generation,
         weight_format=found.weight_format,
         details=dict(found.details),
         components=tuple(components),

@@ -16,15 +16,18 @@ from torch import Tensor
 LINUX_MAP_NORESERVE = 0x4000  # Python names it from 3.13 on
 
 
-def map_bytes(path: Path) -> Tensor:
-    """uint8, one element a byte; the mapping lives as long as a tensor that looks into it. Raises OSError."""
+def map_file(path: Path) -> mmap.mmap:
+    """Raises OSError."""
     with path.open("rb") as stream:
         if sys.platform == "linux":
             flags, protection = mmap.MAP_PRIVATE | LINUX_MAP_NORESERVE, mmap.PROT_READ | mmap.PROT_WRITE
-            data = mmap.mmap(stream.fileno(), 0, flags=flags, prot=protection)
-        else:
-            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
-    return torch.frombuffer(data, dtype=torch.uint8)
+            return mmap.mmap(stream.fileno(), 0, flags=flags, prot=protection)
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_COPY)
+
+
+def as_bytes(mapping: mmap.mmap) -> Tensor:
+    """uint8, one element a byte; the mapping lives as long as a tensor that looks into it."""
+    return torch.frombuffer(mapping, dtype=torch.uint8)
 
 
 def typed(data: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:

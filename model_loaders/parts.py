@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from torch import Tensor, nn
 
 from ..given_text import quoted
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
@@ -18,6 +19,7 @@ from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
 from ..networks.operations import Operations, torch_operations
 from ..networks.text.connector import Connectors
 from ..networks.transformer import Transformer, TransformerConfig
+from ..networks.transformer.watch import Watch
 from ..networks.video_vae.encoder import VideoEncoder
 from ..networks.video_vae.statistics import PerChannelStatistics
 from ..networks.video_vae.tiled import AnyVideoDecoder
@@ -29,8 +31,10 @@ from .file_names import Training
 from .generations import shared
 from .latent_upscaler import latent_upscaler_config, load_latent_upscaler, upscaler_generation
 from .lora.network import LoraUse
+from .operations import tell_ways
 from .own_shift import OwnShift, own_shift
 from .placement import Placement
+from .residents import make_room, note_use
 from .text_conditioning import usual_cache
 from .text_encoder import TextEncoder, check_text, load_connectors, load_text_encoder
 from .transformer import generation_of_transformer, load_transformer, transformer_config
@@ -51,6 +55,19 @@ class Movable(Protocol):
 Loaded = TypeVar("Loaded", bound=Movable)
 
 
+def weights_of(loaded: Movable) -> Iterator[Tensor]:
+    """What `loaded.to` moves."""
+    if isinstance(loaded, TextEncoder):
+        yield from (weight for module in loaded.moving for weight in module.parameters())
+    elif isinstance(loaded, nn.Module):
+        yield from (*loaded.parameters(), *loaded.buffers())
+
+
+def same(found: torch.device, wanted: torch.device) -> bool:
+    """Whether a tensor's device is the wanted one, which may have no number."""
+    return found.type == wanted.type and wanted.index in (None, found.index)
+
+
 class Lazy(Generic[Loaded]):
     """A network that is read from its file when it is first asked for: a decoder costs nothing while others work."""
 
@@ -58,10 +75,15 @@ class Lazy(Generic[Loaded]):
         self.dtype = dtype
         self._load = load
         self._loaded: Loaded | None = None
+        self._told: torch.device | None = None  # where it has been said how stored layers compute
         self._others: dict[torch.dtype, Lazy[Loaded]] = {}
 
     paged = False  # whether a host decides which weights are on the device
-    changed_by_others = False  # whether a host's other nodes have changed it, in ways that no file tells
+    patches = ""  # what names the changes that others have made to the weights; "": none
+
+    def with_host(self, model: DiffusionModel) -> DiffusionModel:
+        """A model that was made of this one's, run by the host that runs this one."""
+        return model
 
     def idle(self) -> Loaded | None:
         """The network wherever it lies, if it has been read; for questions that need no weights."""
@@ -79,12 +101,34 @@ class Lazy(Generic[Loaded]):
     def on(self, device: torch.device, *, memory: int = 0) -> Loaded:
         """The network on `device`, in the dtype that was chosen for it.
 
-        memory: bytes that the caller will need there besides the weights, for hosts that make room.
+        memory: bytes that the caller will need there besides the weights: on an accelerator others give way for them.
         """
+        loaded = self.read()
+        if device.type != "cpu":
+            missing = sum(map(self.size, weights_of(loaded))) - self.bytes_on(device)
+            make_room(device, missing + memory, keep=self)
+            note_use(self)
+        loaded.to(device, self.dtype)  # modules and handles move in place
+        if self._told != device:
+            self._told = device
+            tell_ways(loaded, device, self.dtype)
+        return loaded
+
+    def read(self) -> Loaded:
+        """The network wherever it lies; read if it was not yet."""
         if self._loaded is None:
             self._loaded = self._load()
-        self._loaded.to(device, self.dtype)  # modules and handles move in place
         return self._loaded
+
+    def bytes_on(self, device: torch.device) -> int:
+        """Of its weights on `device`."""
+        loaded = self._loaded
+        return 0 if loaded is None else sum(self.size(own) for own in weights_of(loaded) if same(own.device, device))
+
+    def size(self, tensor: Tensor) -> int:
+        """Bytes of one of its weights on a device."""
+        plain = tensor.is_floating_point() and tensor.element_size() > 1
+        return tensor.numel() * (self.dtype.itemsize if plain else tensor.element_size())
 
     def in_dtype(self, dtype: torch.dtype) -> Lazy[Loaded]:
         """The same network in another dtype: read once, kept beside this one as long as this one."""
@@ -128,6 +172,7 @@ class DiffusionModel(Part):
     loras: tuple[LoraUse, ...] = ()
     clean: Callable[[], Transformer] | None = field(default=None, repr=False)
     placement: Placement | None = None  # that the user has chosen
+    watch: Watch | None = field(default=None, repr=False)  # an attention of it that somebody looks at
 
     @property
     def video_channels(self) -> int:
@@ -240,7 +285,7 @@ def open_model(
 ) -> DiffusionModel:
     """The transformer of a checkpoint or of a file of its own, plain or quantised, safetensors or GGUF.
 
-    Quantised weights stay as they are and are dequantised in each call; the log says so when they are read.
+    Quantised weights stay as they are; the log says once how their products are taken on the device.
     """
     with _wrong_kinds(path):
         file = open_checkpoint(path)

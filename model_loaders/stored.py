@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from ..networks.operations import Operations, torch_operations
 from .assemble import assign, build_on_meta, refuse_mismatch
 from .checkpoint import CheckpointError
+from .collector import uncollected
 from .gguf.blocks import dequantise_blocks
 from .gguf.file import GGUFCheckpoint
 from .operations import Recipe, StoredLinear, stored_operations
@@ -25,9 +24,8 @@ from .quantisation.weights import PLAIN, Weights, assemble_plain
 Network = TypeVar("Network", bound=nn.Module)
 SUFFIX = f".{WEIGHT}"
 
-log = logging.getLogger(__name__)
 
-
+@uncollected()
 def assemble_kept(
     build: Callable[[Operations], Network], parts: Sequence[Weights], *, operations: Operations, below: str, what: str
 ) -> Network:
@@ -37,6 +35,8 @@ def assemble_kept(
     """
     if operations is not torch_operations or not any(part.is_quantised for part in parts):
         return assemble_plain(lambda: build(operations), parts, what=what)
+    for part in parts:
+        part.file.read_ahead(part.names)
     network = build_on_meta(lambda: build(stored_operations))
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     shapes = {name: shape for part in parts for name, shape in part.shapes_for(expected).items()}
@@ -50,7 +50,7 @@ def assign_stored(
     """Give a network on the meta device its tensors; names and shapes have been checked against it.
 
     Linear layers whose names start with `below` keep quantised weights in stored form; every other quantised weight
-    becomes a plain one in the dtype of the plain ones beside it, or bfloat16. Logs once a file what was done.
+    becomes a plain one in the dtype of the plain ones beside it, or bfloat16.
     Raises CheckpointError for a scale that is no finite number.
     """
     dtype = next((part.plain_dtype for part in parts if part.plain_dtype is not None), torch.bfloat16)
@@ -73,16 +73,11 @@ def _without(weights: Weights, kept: Sequence[str]) -> Weights:
 
 
 def _store(network: nn.Module, weights: Weights, kept: Sequence[str], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    recipes: Counter[str] = Counter()
     for name in kept:
         module = network.get_submodule(name.removesuffix(SUFFIX))
         assert isinstance(module, StoredLinear)
         tensors, recipe = _stored(weights, name, shapes[name])
         module.store(tensors, recipe)
-        recipes[recipe.name] += 1
-    if recipes:
-        formats = ", ".join(f"{count} {recipe}" for recipe, count in recipes.most_common())
-        log.info("%s: layers kept as stored, dequantised in each call: %s", weights.file.path, formats)
 
 
 def _keeps(network: nn.Module, name: str, weights: Weights, below: str) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..networks.operations import Operations, torch_operations
 from ..networks.text.connector import Connector, Connectors
@@ -67,13 +68,17 @@ class TextEncoder:
         registers = self.video_connector.config.num_registers
         return -(-self.tokenizer.max_length // registers) * registers
 
+    @property
+    def moving(self) -> tuple[nn.Module, ...]:
+        """What computes: all but the embedding table, whose rows are looked up where it lies."""
+        own = self.decoder
+        return own.layers, own.norm, self.projection, self.video_connector, self.audio_connector
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TextEncoder:
         """Cast everything and move what computes; the embedding table stays where it is (rows are looked up there)."""
         self.decoder.embed_tokens.to(dtype=dtype)
-        for module in (self.decoder.layers, self.decoder.norm):
+        for module in self.moving:
             module.to(device=device, dtype=dtype)
-        for network in (self.projection, self.video_connector, self.audio_connector):
-            network.to(device=device, dtype=dtype)
         self.device = self.device if device is None else torch.device(device)
         return self
 

@@ -15,6 +15,7 @@ from ..networks.operations import Operations, torch_operations
 from ..networks.transformer import RopeConfig, StreamConfig, Transformer, TransformerConfig
 from .assemble import assign, build_on_meta, refuse_mismatch, strip_prefix
 from .checkpoint import Checkpoint, CheckpointError
+from .collector import uncollected
 from .generations import version_numbers
 from .operations import stored_operations
 from .quantisation.weights import Weights, plain_weights
@@ -52,6 +53,7 @@ ASSERTED: dict[str, tuple[Any, ...]] = {
 }
 
 
+@uncollected()
 def load_transformer(
     checkpoint: Checkpoint, *, operations: Operations = torch_operations, network: type[Transformer] = Transformer
 ) -> Transformer:
@@ -64,6 +66,7 @@ def load_transformer(
     misshapen tensors, and for quantised ones where a host's layers are asked for.
     """
     config, weights = transformer_config(checkpoint), _weights(checkpoint)
+    checkpoint.read_ahead(weights.names)
     if weights.is_quantised and operations is not torch_operations:
         _refuse_quantised(weights)
     chosen = stored_operations if weights.is_quantised else operations

@@ -122,6 +122,7 @@ def load_diffusion_decoder(checkpoint: Checkpoint, *, operations: Operations = t
         )
     what = "diffusion video decoder"
     names = used_tensors(_tensors(checkpoint, "decoder."))
+    checkpoint.read_ahead(names.values())
     network = build_on_meta(partial(DiffusionDecoder, config, operations=operations))
     shapes = {name: checkpoint.entries[key].shape for name, key in names.items()}
     refuse_mismatch(network, without_gates(shapes), checkpoint, what)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from mmap import mmap
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 from ..given_text import parse_json
 from .safetensors_header import TORCH_NAMES, TensorEntry
@@ -55,6 +59,14 @@ class Checkpoint:
         """Tensor names that start with `prefix`, in file order."""
         return [name for name in self.entries if name.startswith(prefix)]
 
+    def read_ahead(self, names: Iterable[str]) -> Thread | None:
+        """Begin to read the bytes of the named tensors into the system's cache (read_ahead.py), where it pays."""
+        from .read_ahead import read_ahead
+
+        entries, first = (self.entries[name] for name in names), self.data_start
+        spans = [(first + entry.start, first + entry.end) for entry in entries]
+        return read_ahead(self.path, spans, ref(self._mapping))
+
     def load(self, names: list[str]) -> dict[str, Tensor]:
         """The named tensors, memory-mapped, in the dtype of the file, on the CPU.
 
@@ -78,15 +90,21 @@ class Checkpoint:
 
     @cached_property
     def _mapped(self) -> Tensor:
-        from .mapped import map_bytes
+        from .mapped import as_bytes
+
+        return as_bytes(self._mapping)
+
+    @cached_property
+    def _mapping(self) -> mmap:
+        from .mapped import map_file
 
         needed = self.data_start + max((entry.end for entry in self.entries.values()), default=0)
         try:
-            mapped = map_bytes(self.path)
+            mapping = map_file(self.path)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{self.path}: cannot be read ({error}); download it again") from error
-        if len(mapped) < needed:
+        if len(mapping) < needed:
             raise CheckpointError(
-                f"{self.path}: expected {needed} bytes as when it was opened, found {len(mapped)}; load it again"
+                f"{self.path}: expected {needed} bytes as when it was opened, found {len(mapping)}; load it again"
             )
-        return mapped
+        return mapping

@@ -13,6 +13,7 @@ from torch import Tensor
 
 BiasRows = Callable[[slice], Tensor]  # a range of queries → their bias, broadcastable to (B, H, R, S)
 AttentionBackend = Callable[[Tensor, Tensor, Tensor, "Tensor | None", "float | None"], Tensor]
+Watcher = Callable[[Tensor, Tensor, "Tensor | BiasRows | None"], None]
 
 # oneDNN pays from here on; measured on one core of a Zen 5
 LEAST_QUERIES, LEAST_KEYS = 64, 512
@@ -87,14 +88,26 @@ _backend: ContextVar[AttentionBackend] = ContextVar("attention_backend", default
 
 
 def attention(
-    q: Tensor, k: Tensor, v: Tensor, *, bias: Tensor | BiasRows | None = None, scale: float | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    bias: Tensor | BiasRows | None = None,
+    scale: float | None = None,
+    watcher: Watcher | None = None,
 ) -> Tensor:
     """softmax(q k^T * scale + bias) v with the current back end.
 
     q (B, H, T, d); k, v (B, H, S, d); bias None or additive, broadcastable to (B, H, T, S), dtype of q;
     or a function that makes it for a range of queries, which are then attended piece by piece: a whole bias of long
-    sequences is larger than everything else. scale None means d ** -0.5. Returns (B, H, T, d).
+    sequences is larger than everything else. scale None means d ** -0.5. watcher: is shown q, k and bias.
+    Returns (B, H, T, d).
     """
+    if watcher is not None:
+        watcher(q, k, bias)
+    if torch.compiler.is_compiling():  # the choice is made outside: a compiled graph cannot ask for it
+        assert bias is None or isinstance(bias, Tensor)
+        return _torch(q, k, v, bias, scale)
     if bias is None or isinstance(bias, Tensor):
         return _backend.get()(q, k, v, bias, scale)
     rows = max(1, BIAS_ELEMENTS // (q.shape[0] * k.shape[-2]))

@@ -52,7 +52,14 @@ class PadClip(io.ComfyNode):
             description="Brings a clip to a legal size without cutting anything: Crop Clip undoes it after decoding.",
             inputs=[
                 io.Image.Input("images", tooltip="The clip; frames beyond 8n+1 are left out."),
-                io.Int.Input("multiple", default=64, min=32, max=256, step=32, tooltip="Of pixels; 64: two stages."),
+                io.Int.Input(
+                    "multiple",
+                    default=64,
+                    min=32,
+                    max=256,
+                    step=32,
+                    tooltip="Pixels: width and height become multiples of this; 64 for two stages.",
+                ),
                 io.Boolean.Input(
                     "double_frames", default=False, tooltip="High quality: every frame twice, 2n-1 frames of n."
                 ),

@@ -57,7 +57,7 @@ def _add(sha256: Any, value: Any) -> None:
 
 
 def _model(model: DiffusionModel) -> dict[str, Any]:
-    if model.transformer.changed_by_others:
+    if model.transformer.patches:
         raise NoContent("a model that other nodes have changed")
     return {
         "file": fingerprint(model.path),

@@ -5,7 +5,7 @@ They are registered in the standalone host only; in ComfyUI its own nodes of the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from torch import Tensor
 from ..media.av_reader import frame_rate, read_frames, read_sound
 from ..media.images import read_image
 from ..media.sequences import png_texts
+from .core_edges import Canny
 from .core_pictures import PICTURE_NODES, transparency
 from .core_sizes import SIZE_NODES
+from .core_values import VALUE_NODES
 from .host.api import input_file, input_files, io, output_file
 from .manifest import output_tags
 
@@ -34,18 +36,31 @@ class VideoComponents:
 
 @dataclass(frozen=True)
 class VideoFile:
-    """VIDEO on the wires: a file that is read when somebody asks for its components."""
+    """VIDEO on the wires: a file that is read when somebody asks for its components.
+
+    start: seconds that are left out, counted from the end where it is negative; duration: seconds, 0 for all.
+    """
 
     path: Path
+    start: float = 0.0
+    duration: float = 0.0
 
     def get_components(self) -> VideoComponents:
         """Raises ValueError, one line, for a file without pictures."""
-        sound = read_sound(self.path)
-        return VideoComponents(
-            images=read_frames(self.path).float() / 255.0,
-            audio=None if sound is None else {"waveform": sound.waveform[None], "sample_rate": sound.sample_rate},
-            frame_rate=frame_rate(self.path),
-        )
+        sound, rate = read_sound(self.path), frame_rate(self.path)
+        images = self._part(read_frames(self.path), 0, float(rate))
+        if sound is None:
+            return VideoComponents(images=images.float() / 255.0, audio=None, frame_rate=rate)
+        heard = self._part(sound.waveform, 1, sound.sample_rate)
+        audio = {"waveform": heard[None], "sample_rate": sound.sample_rate}
+        return VideoComponents(images=images.float() / 255.0, audio=audio, frame_rate=rate)
+
+    def _part(self, whole: Tensor, axis: int, rate: float) -> Tensor:
+        """rate: entries of the axis a second."""
+        count = whole.shape[axis]
+        start = round(self.start * rate) if self.start >= 0 else max(count + round(self.start * rate), 0)
+        length = round(self.duration * rate) if self.duration else count
+        return whole.narrow(axis, min(start, count), max(min(length, count - start), 0))
 
 
 class LoadImage(io.ComfyNode):
@@ -142,6 +157,37 @@ class GetVideoComponents(io.ComfyNode):
         return io.NodeOutput(found.images, found.audio, float(found.frame_rate), 8)  # read_frames gives 8 bits
 
 
+class VideoSlice(io.ComfyNode):
+    """Some seconds of a clip."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="Video Slice",
+            display_name="Trim Video",
+            category="video",
+            inputs=[
+                io.Video.Input("video"),
+                io.Float.Input("start_time", default=0.0, min=-1e5, max=1e5),
+                io.Float.Input("duration", default=0.0, min=0.0),
+                io.Boolean.Input("strict_duration", default=False),
+            ],
+            outputs=[io.Video.Output("VIDEO")],
+        )
+
+    @classmethod
+    def execute(cls, video: VideoFile, start_time: float, duration: float, strict_duration: bool) -> io.NodeOutput:
+        cut = replace(video, start=start_time, duration=duration)
+        if strict_duration:
+            found = cut.get_components()
+            seconds = len(found.images) / float(found.frame_rate)
+            if seconds < duration - 0.5 / float(found.frame_rate):
+                raise ValueError(
+                    f"{video.path.name}: expected {duration:g} s from {start_time:g} s on, found {seconds:g} s"
+                )
+        return io.NodeOutput(cut)
+
+
 class SaveImage(io.ComfyNode):
     """Pictures to PNG files."""
 
@@ -167,9 +213,11 @@ class SaveImage(io.ComfyNode):
 
 
 CORE_NODES: list[type[io.ComfyNode]] = [
-    *(LoadImage, LoadAudio, LoadVideo, GetVideoComponents, SaveImage),
+    *(LoadImage, LoadAudio, LoadVideo, GetVideoComponents, VideoSlice, SaveImage),
     *SIZE_NODES,
     *PICTURE_NODES,
+    *VALUE_NODES,
+    Canny,
 ]
 
 

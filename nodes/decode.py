@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from ..media.health import audio_faults, frame_faults
+from ..model_loaders.free_memory import give_back
 from ..model_loaders.parts import AudioPart, VideoPart
-from ..networks.audio_vae import decode_audio
+from ..networks.audio_vae import AudioDecoder, decode_audio, decode_audio_pieces
 from ..networks.video_vae.pixels import to_images
+from ..networks.vocoder import Vocoder
 from .frames import decoded_frames
 from .generations import of_part
 from .host.api import compute_device, io, warn_user
@@ -106,13 +109,33 @@ class DecodeAudio(io.ComfyNode):
         return io.NodeOutput(audio)
 
 
-def decoded_sound(audio_vae: AudioPart, latent: Latent, *, chunk: int | None = None) -> dict[str, Any]:
-    """The AUDIO of a latent, with its history; chunk: latent frames at a time."""
+def decoded_sound(audio_vae: AudioPart, latent: Latent) -> dict[str, Any]:
+    """The AUDIO of a latent, with its history."""
+    decoder, vocoder, audio = _sound_parts(audio_vae, latent)
+    waveform, sample_rate = decode_audio(decoder, vocoder, audio)
+    return {"waveform": waveform.cpu(), "sample_rate": sample_rate, MADE: sound_history(audio_vae, latent)}
+
+
+def sound_pieces(audio_vae: AudioPart, latent: Latent, chunk: int) -> tuple[Iterator[Tensor], int]:
+    """The stereo waveform of a latent in pieces (2, n), and its rate in Hz; chunk: latent frames at a time."""
+    decoder, vocoder, audio = _sound_parts(audio_vae, latent)
+
+    def pieces() -> Iterator[Tensor]:
+        for piece in decode_audio_pieces(decoder, vocoder, audio[:1], chunk=chunk):
+            give_back()
+            yield piece[0]
+
+    return pieces(), vocoder.output_sampling_rate
+
+
+def sound_history(audio_vae: AudioPart, latent: Latent) -> tuple[Any, ...]:
+    """What made the sound of a latent."""
+    return (*made_of(latent), part_step("decode audio", audio_vae.path.name, audio_vae.decoder.dtype))
+
+
+def _sound_parts(audio_vae: AudioPart, latent: Latent) -> tuple[AudioDecoder, Vocoder, Tensor]:
     audio, device = audio_of(of_part(latent, audio_vae)), compute_device()
-    decoder, vocoder = audio_vae.decoder.on(device), audio_vae.vocoder.on(device)
-    waveform, sample_rate = decode_audio(decoder, vocoder, audio.to(device), chunk=chunk)
-    steps = (*made_of(latent), part_step("decode audio", audio_vae.path.name, audio_vae.decoder.dtype))
-    return {"waveform": waveform.cpu(), "sample_rate": sample_rate, MADE: steps}
+    return audio_vae.decoder.on(device), audio_vae.vocoder.on(device), audio.to(device)
 
 
 def _checked(images: Tensor, video_vae: VideoPart, latent: Latent) -> Tensor:

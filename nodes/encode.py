@@ -89,7 +89,14 @@ class ClipSize(io.ComfyNode):
             description="Size and length of a clip, rounded down to what a latent can hold; for a latent like it.",
             inputs=[
                 io.Image.Input("images", tooltip="The clip."),
-                io.Int.Input("multiple", default=32, min=32, max=256, step=32, tooltip="64 for two stages."),
+                io.Int.Input(
+                    "multiple",
+                    default=32,
+                    min=32,
+                    max=256,
+                    step=32,
+                    tooltip="Pixels: width and height become multiples of this; 64 for two stages.",
+                ),
                 io.Int.Input(
                     "factor",
                     default=1,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..model_loaders.free_memory import free_vram
+from ..model_loaders.free_memory import free_vram, give_back, without_holes
 from ..model_loaders.parts import Lazy
+from ..model_loaders.residents import free_unused, make_room
 from ..networks.video_vae.decoder import VideoDecoder
 from ..networks.video_vae.limits import piece_elements
 from ..networks.video_vae.memory import planned_decode_bytes
@@ -21,7 +23,9 @@ from ..plan.needs import decode_need
 from ..plan.phases import PIECES, TILE_OVERLAP, TILES
 from ..samplers.shapes import pixel_frames
 from .host.api import compute_device, progress, warn_user
-from .memory import free_unused, is_out_of_memory
+from .memory import is_out_of_memory
+
+SHORT = 8  # latent frames: until then the C library's holes are small, and its way is faster
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,11 @@ def decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Tens
     After an error for want of memory, frames that came out are not given again. Raises ValueError where the smallest
     tiles do not fit.
     """
+    with without_holes() if latent.shape[2] > SHORT and compute_device().type == "cpu" else nullcontext():
+        yield from _decoded_frames(part, latent)
+
+
+def _decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Tensor]:
     device, bar = compute_device(), progress(pixel_frames(latent.shape[2]))
     decoder = part.on(device, memory=planned_decode_bytes(latent, part.dtype))
     latent, done = latent.to(device), 0
@@ -53,6 +62,7 @@ def decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Tens
         try:
             for frames in _fresh(_decoded(decoder, latent, cut), done):
                 done += len(frames)
+                give_back()
                 yield frames
                 bar.update(len(frames))
                 del frames  # one chunk at a time is all that is held
@@ -62,6 +72,8 @@ def decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Tens
                 raise
             failed = error.with_traceback(None)
         free_unused()
+        if device.type != "cpu":
+            make_room(device, keep=part)
         cut = _next(cuts, failed)
         warn_user(f"out of memory: decoding goes on from frame {done + 1}, in {cut}")
 

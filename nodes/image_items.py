@@ -45,7 +45,9 @@ class ConditionImage(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
                 io.Vae.Input("video_vae", tooltip="From a loader."),
                 io.Image.Input("image", tooltip="A picture; several frames (8n+1) are a clip."),
-                io.Int.Input("frame", default=0, min=-8193, max=8192, tooltip="Frame of the clip; -1: the last."),
+                io.Int.Input(
+                    "frame", default=0, min=-8193, max=8192, tooltip="Frame of the clip, from 0; -1: the last."
+                ),
                 io.Float.Input(
                     "strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 keeps it exactly, 0 ignores it."
                 ),
@@ -107,11 +109,28 @@ class ConditionReference(io.ComfyNode):
             description="A control clip (depth, pose, edges, a source) that the video attends to, for an IC-LoRA.",
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
-                io.Int.Input("space_factor", default=1, min=1, max=32, tooltip="Downscale factor of the LoRA."),
-                io.Int.Input("time_factor", default=1, min=1, max=32, tooltip="Temporal factor of the LoRA."),
+                io.Int.Input(
+                    "space_factor",
+                    default=1,
+                    min=1,
+                    max=32,
+                    tooltip="Downscale factor of the LoRA; 2: the clip has half the width and height of the video.",
+                ),
+                io.Int.Input(
+                    "time_factor",
+                    default=1,
+                    min=1,
+                    max=32,
+                    tooltip="Temporal factor of the LoRA: frames of the video for one of the clip.",
+                ),
                 io.Float.Input("strength", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="1 keeps it exactly."),
                 io.Float.Input(
-                    "attention", default=1.0, min=0.0, max=1.0, step=0.01, tooltip="How strongly the video sees it."
+                    "attention",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly the video sees it; 1: fully, 0: not at all.",
                 ),
                 io.Vae.Input("video_vae", optional=True, tooltip="From a loader; to encode `images`."),
                 io.Image.Input("images", optional=True, tooltip="The clip; what is longer than the video is left out."),
@@ -196,10 +215,17 @@ class ConditionSlots(io.ComfyNode):
             description="LTX-2.5: generates single pictures at these frames too. They come out of Sample.",
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent of the stage that will be sampled."),
-                io.String.Input("frames", default="", tooltip="Frames with commas between them; empty: evenly spaced."),
+                io.String.Input(
+                    "frames",
+                    default="",
+                    tooltip="Frames from 0, commas between them; -1: the last; empty: evenly spaced.",
+                ),
                 io.Int.Input("count", default=3, min=1, max=64, tooltip="How many, where no frames are named."),
                 io.Latent.Input(
-                    "seeds", optional=True, tooltip="Keyframes of a former stage to refine; they name their frames."
+                    "seeds",
+                    optional=True,
+                    tooltip="Keyframes of a former stage that the slots start from (no random seeds); "
+                    "they bring their frames.",
                 ),
             ],
             outputs=[

@@ -1,4 +1,4 @@
-"""Texts, latents, sigmas and noise to a file and back: to look at, to change elsewhere, to go on with another day."""
+"""What is on wires between stages to a file and back: to look at, to change elsewhere, to go on with another day."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from torch import Tensor
 from ..given_text import parse_json
 from ..media.targets import whole_file
 from ..model_loaders.checkpoint import CheckpointError, open_checkpoint
+from ..networks.transformer.watch import Watch
 from ..samplers.noise import Draw, SdeNoise, sde_noise, step_noise
 from ..samplers.state import StreamState
 from ..samplers.streams import Streams
 from ..samplers.tokens import patchify_audio, patchify_video
+from .attention_maps import AttentionMap, AttentionType
 from .contexts import Conditioning
 from .host.api import input_sequence, input_sequences, io, output_file, ui
 from .latents import AUDIO_ITEMS, VIDEO_ITEMS, Latent, joined
@@ -25,7 +27,7 @@ from .made import MADE
 
 FORMAT, SUFFIX = "openltx_intermediates", ".safetensors"
 PLAIN = (str, int, float, bool)
-CONDITIONING, LATENT, SIGMAS, NOISE = "conditioning", "latent", "sigmas", "noise"
+CONDITIONING, LATENT, SIGMAS, NOISE, ATTENTION = "conditioning", "latent", "sigmas", "noise", "attention"
 Tensors = dict[str, Tensor]
 
 
@@ -76,7 +78,7 @@ class SaveIntermediates(io.ComfyNode):
             node_id="OpenLTXSaveIntermediates",
             display_name="Save Intermediates (LTX)",
             category="OpenLTX/save",
-            description="Conditioning, latent, sigmas and noise into one .safetensors file, exactly as they are.",
+            description="Conditioning, latent, sigmas, noise, attention map into one .safetensors file, as they are.",
             is_output_node=True,
             inputs=[
                 io.String.Input(
@@ -86,6 +88,7 @@ class SaveIntermediates(io.ComfyNode):
                 io.Latent.Input("latent", optional=True, tooltip="Video, sound or both; without conditioning items."),
                 io.Sigmas.Input("sigmas", optional=True, tooltip="Noise levels of a stage."),
                 io.Noise.Input("noise", optional=True, tooltip="Start noise, drawn for the latent: connect that too."),
+                AttentionType.Input("attention", optional=True, tooltip="From Attention Map (LTX)."),
             ],
             outputs=[],
         )
@@ -98,6 +101,7 @@ class SaveIntermediates(io.ComfyNode):
         latent: Latent | None = None,
         sigmas: Tensor | None = None,
         noise: Any = None,
+        attention: AttentionMap | Watch | None = None,
     ) -> io.NodeOutput:
         tensors: Tensors = {}
         told: dict[str, Any] = {}
@@ -109,6 +113,8 @@ class SaveIntermediates(io.ComfyNode):
             told[SIGMAS] = _put(tensors, SIGMAS, {"values": sigmas})
         if noise is not None:
             told[NOISE] = _put(tensors, NOISE, {"samples": _drawn(noise, latent), "seed": int(noise.seed)})
+        if attention is not None:
+            told[ATTENTION] = _put(tensors, ATTENTION, _shown(attention))
         if not told:
             raise ValueError("intermediates: expected something to save, found nothing; connect a wire")
         saved = output_file(filename_prefix, SUFFIX)
@@ -134,6 +140,7 @@ class LoadIntermediates(io.ComfyNode):
                 io.Latent.Output("latent", tooltip="As it was saved; the run manifest is not kept."),
                 io.Sigmas.Output("sigmas", tooltip="As they were saved."),
                 io.Noise.Output("noise", tooltip="The saved numbers, for a latent of the same size."),
+                AttentionType.Output("attention", tooltip="For Attention Map (LTX)."),
             ],
         )
 
@@ -143,18 +150,26 @@ class LoadIntermediates(io.ComfyNode):
         parts = {name: _taken(entry, tensors) for name, entry in told.items()}
         prompts = [parts[name] for name in sorted(parts, key=_place) if name.startswith(f"{CONDITIONING}.")]
         conditioning = [[prompt.pop("context"), prompt] for prompt in prompts]
-        noise, sigmas = parts.get(NOISE), parts.get(SIGMAS)
+        noise, sigmas, attention = parts.get(NOISE), parts.get(SIGMAS), parts.get(ATTENTION)
         return io.NodeOutput(
             conditioning or None,
             parts.get(LATENT),
             None if sigmas is None else sigmas["values"],
             None if noise is None else StoredNoise(tuple(_members(noise["samples"])), noise["seed"]),
+            None if attention is None else AttentionMap(values=attention.pop("values"), told=attention),
         )
 
     @classmethod
     def fingerprint_inputs(cls, file: str) -> Any:
         status = input_sequence(file).stat()
         return status.st_mtime_ns, status.st_size
+
+
+def _shown(attention: AttentionMap | Watch) -> Mapping[str, Any]:
+    """ValueError for what is only being recorded."""
+    if isinstance(attention, Watch):
+        raise ValueError("attention: expected a map, found a recording; connect Attention Map (LTX) between")
+    return {"values": attention.values, **attention.told}
 
 
 def _savable(latent: Latent) -> Latent:

@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..given_text import parse_json
+from ..given_text import parse_json, quoted
 from ..model_loaders.checkpoint import open_checkpoint
 from ..networks.attention import backend_name
 from ..package_version import version
@@ -41,15 +41,18 @@ Parsed = TypeVar("Parsed")
 class KeptSteps:
     """What is on disk of one stage. Where the host keeps nothing, or was told not to, it finds and writes nothing.
 
-    content: all that the stage's result depends on. states: of its streams. total: its steps. after: seconds that the
-    stage is expected to take from which on it is kept, unless the host has its own word on that; -1: never.
+    content: tells all that the stage's result depends on. states: of its streams. total: its steps. after: seconds that
+    the stage is expected to take from which on it is kept, unless the host has another number; -1: never.
     """
 
-    def __init__(self, content: Mapping[str, Any], states: Streams[StreamState], total: int, *, after: float) -> None:
+    def __init__(
+        self, content: Callable[[], Mapping[str, Any]], states: Streams[StreamState], total: int, *, after: float
+    ) -> None:
         files = state_folder()
-        self._after = after if files is None or files.after is None else files.after
+        self._after = after if after < 0 or files is None or files.after is None else files.after
         self._files = files if self._after >= 0 else None
         self._states, self._total, self._began, self._first = states, total, time.monotonic(), 0
+        self._untold = ""  # what of the content cannot be told
         self._key = "" if self._files is None else self._found_key(content)
 
     def done(self) -> Streams[Tensor] | None:
@@ -76,13 +79,12 @@ class KeptSteps:
         if self._files is not None:
             self._files.drop(self._key, STEP)
 
-    def _found_key(self, content: Mapping[str, Any]) -> str:
+    def _found_key(self, content: Callable[[], Mapping[str, Any]]) -> str:
         machine = (version(), torch.__version__, torch.get_num_threads(), compute_device(), backend_name())
         try:
-            return content_digest((FORMAT, machine, content))
+            return content_digest((FORMAT, machine, content()))
         except NoContent as error:
-            warn_user(f"finished steps are not kept for resuming: their content cannot be told ({error})")
-            self._files = None
+            self._untold = str(error)
             return ""
 
     def _worth(self, done: int) -> bool:
@@ -90,7 +92,11 @@ class KeptSteps:
         if self._files is None or done <= self._first:
             return False
         seconds = (time.monotonic() - self._began) / (done - self._first) * self._total
-        return self._first > 0 or seconds >= self._after
+        worth = self._first > 0 or seconds >= self._after
+        if worth and self._untold:
+            warn_user(f"finished steps are not kept for resuming: they depend on {self._untold}")
+            self._files = None
+        return worth and not self._untold
 
     def _write(self, kind: str, tensors: Tensors, told: dict[str, Any]) -> None:
         assert self._files is not None
@@ -104,7 +110,7 @@ class KeptSteps:
 
     def _read(self, kind: str, parse: Callable[[dict[str, Any], Tensors], Parsed]) -> Parsed | None:
         """None where there is none, or where resuming was not asked for, or the file is damaged: then one line."""
-        path = None if self._files is None else self._files.found(self._key, kind)
+        path = None if self._files is None or not self._key else self._files.found(self._key, kind)
         if path is None or self._files is None:
             return None
         if not self._files.resume:
@@ -136,9 +142,9 @@ class KeptSteps:
     def _record(self, told: dict[str, Any], tensors: Tensors) -> StepRecord:
         index, count = told.get("index"), told.get("evaluations")
         if type(index) is not int or not 0 <= index < self._total - 1:
-            raise ValueError(f"expected a step from 0 to {self._total - 2}, found {index!r}")
+            raise ValueError(f"expected a step from 0 to {self._total - 2}, found {quoted(index)}")
         if type(count) is not int or not 1 <= count <= MOST_EVALUATIONS:
-            raise ValueError(f"expected 1 to {MOST_EVALUATIONS} evaluations, found {count!r}")
+            raise ValueError(f"expected 1 to {MOST_EVALUATIONS} evaluations, found {quoted(count)}")
         kept = [self._stream(tensors, f"memory.{name}") for name in MEMORY]
         return StepRecord(
             index=index,

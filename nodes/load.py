@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..model_loaders.doctor import ROLES
 from ..model_loaders.one_stream import only_stream
 from ..model_loaders.parts import (
     DiffusionModel,
@@ -18,10 +19,10 @@ from ..model_loaders.parts import (
     refuse_mixed,
 )
 from .host.api import compute_device, io, model_files, model_path
-from .named_files import AUTO, chosen, training_input, training_of
+from .named_files import AUTO, chosen, files_with, training_input, training_of
 
 INSIDE, IN_THESE = "inside the checkpoint", "in these files"
-APART = ("connectors", "projection")
+APART = {"connectors": "connectors", "projection": "text_projection"}  # inputs, and what their files hold
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -88,7 +89,7 @@ class LoadTransformer(io.ComfyNode):
                 io.Combo.Input("text_encoder", options=model_files("text_encoders"), tooltip="Gemma with projections."),
                 _dtype_input(),
                 training_input(),
-                *(_apart(name) for name in APART),
+                *(_apart(name, part) for name, part in APART.items()),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The diffusion transformer."),
@@ -107,7 +108,8 @@ class LoadTransformer(io.ComfyNode):
         projection: str = IN_THESE,
     ) -> io.NodeOutput:
         path, encoder = chosen("diffusion_models", transformer), chosen("text_encoders", text_encoder)
-        extra = [chosen("text_encoders", name) for name in (connectors, projection) if name != IN_THESE]
+        apart = zip(APART.values(), (connectors, projection), strict=True)
+        extra = [chosen(ROLES[part], name) for part, name in apart if name != IN_THESE]
         model = open_model(path, dtype=_dtype(dtype), training=training_of(path, training))
         return io.NodeOutput(model, open_text(encoder, path, dtype=_dtype(dtype), extra=extra))
 
@@ -123,8 +125,8 @@ class LoadVAE(io.ComfyNode):
             category="OpenLTX/loaders",
             description="Opens the video VAE (convolutional or diffusion decoder) and the audio VAE with its vocoder.",
             inputs=[
-                io.Combo.Input("video_vae", options=model_files("vae"), tooltip="The video VAE."),
-                io.Combo.Input("audio_vae", options=model_files("vae"), tooltip="Audio VAE and vocoder."),
+                io.Combo.Input("video_vae", options=files_with(ROLES["video_vae"]), tooltip="The video VAE."),
+                io.Combo.Input("audio_vae", options=files_with(ROLES["audio_vae"]), tooltip="Audio VAE and vocoder."),
                 _dtype_input(),
             ],
             outputs=[
@@ -135,8 +137,8 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def execute(cls, video_vae: str, audio_vae: str, dtype: str) -> io.NodeOutput:
-        video = open_video(chosen("vae", video_vae), dtype=_dtype(dtype))
-        audio = open_audio(chosen("vae", audio_vae))
+        video = open_video(chosen(ROLES["video_vae"], video_vae), dtype=_dtype(dtype))
+        audio = open_audio(chosen(ROLES["audio_vae"], audio_vae))
         refuse_mixed(video, audio.generation, "audio_vae")
         return io.NodeOutput(video, audio)
 
@@ -187,10 +189,10 @@ class OneStream(io.ComfyNode):
         return io.NodeOutput(only_stream(model, stream))
 
 
-def _apart(name: str) -> io.BaseInput:
+def _apart(name: str, part: str) -> io.BaseInput:
     return io.Combo.Input(
         name,
-        options=model_files("text_encoders", before=[IN_THESE]),
+        options=files_with(ROLES[part], before=[IN_THESE]),
         default=IN_THESE,
         optional=True,
         tooltip=f"The file with the text {name}, where a repack has it apart from transformer and text encoder.",

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..model_loaders.parts import TextPart
 from ..samplers.long_video import NOTHING, Handover, LongClip, Segment, SegmentItems, plan_segments
 from ..samplers.streams import Streams
-from .conditioning import EncodePrompt
+from .conditioning import EncodedByHost, EncodePrompt
 from .contexts import Conditioning
 from .generations import generation_of, of_latent
 from .guide import Guider
@@ -44,7 +44,7 @@ class EncodePrompts(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, text_encoder: TextPart, texts: str) -> io.NodeOutput:
+    def execute(cls, text_encoder: TextPart | EncodedByHost, texts: str) -> io.NodeOutput:
         entries: Conditioning = []
         for text in split_prompts(texts):
             entries += EncodePrompt.execute(text_encoder, text).args[0]
@@ -69,10 +69,20 @@ class SampleLong(io.ComfyNode):
                 io.Sigmas.Input("sigmas", tooltip="From a schedule node; of every segment."),
                 io.Latent.Input("latent", tooltip="Of the whole length, empty or to refine."),
                 io.Float.Input(
-                    "segment_seconds", default=5.0, min=0.1, max=60.0, step=0.1, tooltip="Of a segment, at most."
+                    "segment_seconds",
+                    default=5.0,
+                    min=0.1,
+                    max=60.0,
+                    step=0.1,
+                    tooltip="Seconds of a segment, at most.",
                 ),
                 io.Float.Input(
-                    "overlap_seconds", default=1.0, min=0.04, max=30.0, step=0.01, tooltip="That segments share."
+                    "overlap_seconds",
+                    default=1.0,
+                    min=0.04,
+                    max=30.0,
+                    step=0.01,
+                    tooltip="Seconds that segments share.",
                 ),
                 io.Float.Input(
                     "audio_overlap_seconds",
@@ -80,8 +90,8 @@ class SampleLong(io.ComfyNode):
                     min=0.0,
                     max=30.0,
                     step=0.01,
-                    tooltip="Sound that a segment is given of the one before; more than the overlap reaches back "
-                    "before the segment.",
+                    tooltip="Seconds of sound that a segment is given of the one before; more than the overlap "
+                    "reaches back before the segment.",
                 ),
                 io.Float.Input(
                     "overlap_strength",

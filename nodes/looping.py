@@ -78,9 +78,15 @@ class SampleLooping(io.ComfyNode):
                 io.Int.Input("rows", default=1, min=1, max=16, tooltip="Tiles over the height."),
                 io.Int.Input("columns", default=1, min=1, max=16, tooltip="Tiles over the width."),
                 io.Int.Input(
-                    "space_overlap", default=3, min=1, max=64, tooltip="Cells that they share; 1 and 2: a hard cut."
+                    "space_overlap",
+                    default=3,
+                    min=1,
+                    max=64,
+                    tooltip="Cells of 32 pixels that they share; 1 and 2: a hard cut.",
                 ),
-                io.Int.Input("guide_first_step", default=0, min=0, max=1000, tooltip="First step that sees guides."),
+                io.Int.Input(
+                    "guide_first_step", default=0, min=0, max=1000, tooltip="First step that sees guides, from 0."
+                ),
                 io.Int.Input(
                     "guide_last_step", default=0, min=0, max=1000, tooltip="Up to and without this step; 0: to the end."
                 ),

@@ -29,6 +29,7 @@ from .made import Steps, digest, made_of, merged_steps
 FORMAT = 1
 NOISE_ORDER = "seeded CPU generator: video grid, its appended tokens, audio grid, its appended tokens"
 SAMPLES, SAMPLE_BYTES = 256, 1 << 16  # 16 MiB of a model are read, however large it is
+DIGEST = "digest"  # of a sound on the disk, in place of its waveform
 ROWS = 8  # one row in so many goes into the digest of the frames
 
 Graph = Mapping[str, Mapping[str, Any]]
@@ -40,7 +41,8 @@ def output_tags(
     """Texts for a file: JSON under `prompt`, each key of `extra_pnginfo` (usually `workflow`), and `openltx`.
 
     hidden: the node's hidden values, or None outside a run. frames (F, H, W, C), audio: what will be saved, with its
-    history, or of frames that are not made yet the history alone. Empty where the host's metadata is switched off.
+    history, or of frames that are not made yet the history alone, and of a sound on the disk its DIGEST. Empty where
+    the host's metadata is switched off.
     """
     if not metadata_wanted():
         return {}
@@ -55,7 +57,7 @@ def manifest(
     prompt: Graph, frames: Tensor | Mapping[str, Any] | None, audio: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """The run manifest, ready for JSON."""
-    device, sound = compute_device(), None if audio is None else audio["waveform"][0]
+    device = compute_device()
     steps = merged_steps(made_of(frames), made_of(audio))
     return {
         "format": FORMAT,
@@ -81,9 +83,16 @@ def manifest(
         "result": {
             "latents": _latents(steps),
             "frames": digest(frames if isinstance(frames, Tensor) else None, ROWS),
-            "sound": digest(sound, 1),
+            "sound": _sound_digest(audio),
         },
     }
+
+
+def _sound_digest(audio: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if audio is None:
+        return None
+    known: dict[str, Any] | None = audio.get(DIGEST)
+    return known or digest(audio["waveform"][0], 1)
 
 
 def seeds_and_models(prompt: Graph) -> dict[str, Any]:

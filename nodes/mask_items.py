@@ -69,8 +69,12 @@ class ConditionRetake(io.ComfyNode):
             description="Of an encoded clip, only this part of its time is generated again. Put it before other items.",
             inputs=[
                 io.Latent.Input("latent", tooltip="The encoded source, video and sound."),
-                io.Float.Input("start", default=0.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds."),
-                io.Float.Input("end", default=1.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds."),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=3600.0, step=0.01, tooltip="Begin of the part, in seconds."
+                ),
+                io.Float.Input(
+                    "end", default=1.0, min=0.0, max=3600.0, step=0.01, tooltip="End of the part, in seconds."
+                ),
                 io.Combo.Input(
                     "streams",
                     options=[BOTH, VIDEO, AUDIO],

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..model_loaders.file_names import TRAININGS, Training, superseded, training_by_name
-from .host.api import io, model_path, warn_user
+from .host.api import io, model_files, model_path, warn_user
 
 AUTO = "auto"
 
 
-def chosen(role: str, name: str) -> Path:
-    """The file of a name from `model_files`, with a word on one that its publisher replaced. ValueError for none."""
+def files_with(roles: Sequence[str], *, before: Sequence[str] = ()) -> list[str]:
+    """Options of a combo from several roles' folders; a name that is in several stands once."""
+    return list(dict.fromkeys([*before, *(name for role in roles for name in model_files(role))]))
+
+
+def chosen(role: str | Sequence[str], name: str) -> Path:
+    """The file of a name from `model_files` or `files_with`, with a word on one that its publisher replaced.
+
+    Raises ValueError, which names the folders of the first role, for none.
+    """
+    if not isinstance(role, str):
+        role = next((one for one in role if name in model_files(one)), role[0])
     path = model_path(role, name)
     replaced = superseded(path)
     if replaced is not None:

@@ -26,10 +26,15 @@ class NegativePrompt(io.ComfyNode):
                 io.Guider.Input("guider", tooltip="From a guider node."),
                 io.Conditioning.Input("negative", tooltip="What to stay away from."),
                 io.Float.Input(
-                    "video_scale", default=5.0, min=0.0, max=50.0, step=0.1, tooltip="Of the picture; 0: none."
+                    "video_scale",
+                    default=5.0,
+                    min=0.0,
+                    max=50.0,
+                    step=0.1,
+                    tooltip="Strength for the picture; 0: none.",
                 ),
                 io.Float.Input(
-                    "audio_scale", default=5.0, min=0.0, max=50.0, step=0.1, tooltip="Of the sound; 0: none."
+                    "audio_scale", default=5.0, min=0.0, max=50.0, step=0.1, tooltip="Strength for the sound; 0: none."
                 ),
                 io.Float.Input(
                     "limit",
@@ -45,7 +50,7 @@ class NegativePrompt(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Of the moved attention in the result (alpha); 0: none.",
+                    tooltip="Share of the moved attention in the result (alpha); 0: none.",
                 ),
             ],
             outputs=[io.Guider.Output("guider", tooltip="For Sample Stage (LTX).")],

@@ -28,10 +28,7 @@ from ..samplers.state import StreamState
 from ..samplers.streams import Streams
 
 ACTIVATIONS = 15  # vectors of the video's width that a token needs at once (spec memory.md section 2)
-MAX_PASSES = 4
 DENSE_STRENGTHS = 2**24  # self-attention strengths that are kept as a matrix
-TEXT_SHARE = 0.1  # of what the weights leave on a GPU: for kept keys and values of the text
-RESERVED = 0.25  # of the device's memory: for the other parts of a workflow, other programs, fragmentation
 ISOLATED: tuple[PerturbationType, ...] = ("skip_a2v_cross_attn", "skip_v2a_cross_attn")
 
 
@@ -52,44 +49,31 @@ def predictor(
     texts: Texts,
     states: Streams[StreamState],
     *,
-    at_once: int | None = None,
+    at_once: int = 1,
     chunk: int | None = None,
+    keep_text: bool = True,
 ) -> Predict:
     """The velocity predictions of `transformer` for passes.
 
     states: positions, attention strengths and keyframe marks are read, latents and masks are not.
-    at_once: passes that run as one batch, in their order, the whole batch repeated for each; 1: one after the other;
-    None: as many as the device has memory for. chunk: tokens of a feed-forward at once. The results agree to rounding.
-    What stays the same from step to step (rotary tables, attention biases, projected text, in generation 2 its keys
-    and values) is computed once and kept.
+    at_once: passes that run as one batch, in their order, the whole batch repeated for each; 1: one after the other.
+    chunk: tokens of a feed-forward at once. The results agree to rounding.
+    What stays the same from step to step (rotary tables, attention biases, projected text, in generation 2 with
+    keep_text its keys and values) is computed once and kept.
     """
-    if at_once is None:
-        at_once = affordable_passes(transformer, states)
     if at_once < 1:
         raise ValueError(f"at_once: expected at least 1 pass, found {at_once}")
-    return _Predictor(transformer, texts, states, at_once, chunk)
+    return _Predictor(transformer, texts, states, at_once, chunk, keep_text)
 
 
 def placed_predictor(texts: Texts, states: Streams[StreamState]) -> Callable[[Transformer, Placement], Predict]:
     """A network and its placement → its predictions."""
 
     def made(transformer: Transformer, placement: Placement) -> Predict:
-        at_once, chunk = placement.passes_at_once, placement.feed_forward_chunk
-        return predictor(transformer, texts, states, at_once=at_once, chunk=chunk)
+        at_once, chunk = placement.passes_at_once or 1, placement.feed_forward_chunk
+        return predictor(transformer, texts, states, at_once=at_once, chunk=chunk, keep_text=placement.keep_text)
 
     return made
-
-
-def affordable_passes(transformer: Transformer, states: Streams[StreamState]) -> int:
-    """How many passes to batch. It follows from the device's size and not from what is free, which changes from run
-    to run: the same settings on the same machine must give the same bits. 1 on a CPU, where batching gains nothing."""
-    device = states.present()[0].latent.device  # of the weights a host may keep some elsewhere
-    if device.type != "cuda":
-        return 1
-    tokens = sum(state.latent.shape[0] * state.latent.shape[1] for state in states.present())
-    return passes_within(
-        _beside_weights(transformer, device), activation_bytes(transformer.config, transformer.dtype, tokens)
-    )
 
 
 def activation_bytes(config: TransformerConfig, dtype: torch.dtype, tokens: int) -> int:
@@ -99,43 +83,26 @@ def activation_bytes(config: TransformerConfig, dtype: torch.dtype, tokens: int)
     return ACTIVATIONS * stream.width * dtype.itemsize * tokens
 
 
-def _beside_weights(transformer: Transformer, device: torch.device) -> int:
-    """Bytes of a GPU that the weights leave."""
-    weights = sum(parameter.numel() * parameter.element_size() for parameter in transformer.parameters())
-    return int(torch.cuda.get_device_properties(device).total_memory * (1 - RESERVED)) - weights
-
-
-def passes_within(memory: int, one_pass: int) -> int:
-    """Passes whose activations fit into `memory` (bytes), 1 to 4."""
-    return min(max(memory // max(one_pass, 1), 1), MAX_PASSES)
-
-
-def keeps_text(transformer: Transformer, texts: Texts, states: Streams[StreamState]) -> bool:
-    """Whether the text's keys and values of every block are kept: where they stay the same, in generation 2.
-
-    On a GPU only where they take little of what the weights leave; elsewhere they are small beside the weights.
-    """
-    if transformer.config.text_modulation:
-        return False
-    device = states.present()[0].latent.device
-    return device.type != "cuda" or TEXT_SHARE * _beside_weights(transformer, device) >= kept_text_bytes(
-        transformer, texts, states
-    )
-
-
-def kept_text_bytes(transformer: Transformer, texts: Texts, states: Streams[StreamState]) -> int:
-    total = 0
-    for name, stream in transformer.config.streams():
-        state: StreamState | None = getattr(states, name)
-        for context in (getattr(texts.positive, name), getattr(texts.negative, name)):
-            if state is not None and context is not None:
-                total += 2 * stream.width * len(state.latent) * context.shape[1]
-    return total * transformer.config.num_layers * transformer.dtype.itemsize
+def kept_text_bytes(
+    config: TransformerConfig, dtype: torch.dtype, states: Streams[StreamState], texts: int, positions: int
+) -> int:
+    """Of the keys and values of every block, for `texts` texts of `positions` tokens; 0 where steps change them."""
+    if config.text_modulation:
+        return 0
+    present = [(stream.width, getattr(states, name)) for name, stream in config.streams()]
+    widths = sum(width * len(state.latent) for width, state in present if state is not None)
+    return 2 * texts * positions * widths * config.num_layers * dtype.itemsize
 
 
 class _Predictor:
     def __init__(
-        self, transformer: Transformer, texts: Texts, states: Streams[StreamState], at_once: int, chunk: int | None
+        self,
+        transformer: Transformer,
+        texts: Texts,
+        states: Streams[StreamState],
+        at_once: int,
+        chunk: int | None,
+        keep_text: bool,
     ) -> None:
         def to_model(context: Tensor, state: StreamState | None) -> Tensor:
             return context if state is None else context.to(state.latent.device, transformer.dtype)
@@ -144,7 +111,7 @@ class _Predictor:
         self._positive = texts.positive.map(to_model, states)
         self._negative = texts.negative.map(to_model, states)
         self._nag = texts.nag.map(lambda nag: nag if nag.active else None)
-        self._keeps_text = keeps_text(transformer, texts, states)
+        self._keeps_text = keep_text and not transformer.config.text_modulation
         self._prepared: dict[tuple[Streams[bool], ...], Prepared] = {}
 
     def __call__(

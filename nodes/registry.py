@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .attention_maps import RecordAttention, ShowAttention
 from .clip import LoadClip
 from .clips import CompositeClip, CropClip, InpaintClip, OutpaintClip, PadClip, StillClip
 from .conditioning import EncodePrompt
@@ -32,9 +33,14 @@ from .rules import Sampler
 from .sample import Sample, SampleStage
 from .save import SaveAudio, SaveAV, SaveFrames
 from .schedule import DistilledSchedule, NamedSchedule, Schedule, SchedulePart
+from .shots.file import ShotLatent, ShotsToFile
+from .shots.overview import ShotTable
+from .shots.plan import ShotList
+from .shots.sample import SampleShots
 from .step_changes import ScaleSteps, SteadySteps
 from .step_preview import StepPreview
 from .tiled import FittingTiledGuider, MaskRule, SampleTiles, TiledGuider
+from .time_mask import TimeMask
 from .to_file import DecodeToFile
 from .train import TrainLora
 from .upscale import UpscaleLatent
@@ -44,7 +50,7 @@ NODES: list[type[io.ComfyNode]] = [
     *(LoadLora, LoadTextLora, InspectFile, Download, LoadClip, LoadIntermediates, TrainLora, MemoryPlan),
     *(EnhancePrompt, EncodePrompt, EncodeVideo, EncodeAudio, ClipSize),
     *(EmptyAVLatent, JoinAV, SplitAV, UpscaleLatent),
-    *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake),
+    *(ConditionImage, ConditionReference, ConditionSlots, ConditionInpaint, ConditionRetake, TimeMask),
     *(GivenAudio, GivenVideo, FreezeStream, ReferenceVoice),
     *(Schedule, DistilledSchedule, NamedSchedule, SchedulePart),
     *(
@@ -59,11 +65,12 @@ NODES: list[type[io.ComfyNode]] = [
         NegativePrompt,
     ),
     *(Sample, SampleStage, Recipe),
-    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview),
+    *(TiledGuider, FittingTiledGuider, SampleTiles, MaskRule, StepPreview, RecordAttention),
     *(EncodePrompts, SampleLong, SampleLooping),
+    *(ShotList, ShotTable, SampleShots, ShotsToFile, ShotLatent),
     *(StillClip, PadClip, CropClip, OutpaintClip, InpaintClip, CompositeClip),
     *(RenderCanvas, RenderTile, RenderKeyframes, StitchTiles, TrimVideo, TrimAudio),
-    *(DecodeVideo, DecodeAudio, DecodeKeyframes, DecodeToFile),
+    *(DecodeVideo, DecodeAudio, DecodeKeyframes, DecodeToFile, ShowAttention),
     *(SaveAV, SaveAudio, SaveFrames, SaveIntermediates),
     *(LoadEXR, LightToCodes, CodesToLight, PreviewHDR),
 ]

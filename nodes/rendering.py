@@ -157,7 +157,7 @@ class StitchTiles(io.ComfyNode):
             inputs=[
                 io.Autogrow.Input("tiles", template=template, tooltip="All tiles, in order."),
                 io.Autogrow.Input("keyframes", template=made, tooltip="Their keyframes, in the same order."),
-                io.Float.Input("frame_rate", default=48.0, min=1.0, max=480.0, step=0.001, tooltip="Of the clip."),
+                io.Float.Input("frame_rate", default=48.0, min=1.0, max=480.0, step=0.001, tooltip="Frames a second."),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The clip."),

@@ -151,9 +151,16 @@ class Sampler(io.ComfyNode):
                     step=0.01,
                     tooltip="Share of new noise a step: ancestral rules (1) and res_2s (0.5).",
                 ),
-                io.Float.Input("s_noise", default=1.0, min=0.0, max=10.0, step=0.01, tooltip="Scale of that noise."),
                 io.Float.Input(
-                    "gamma", default=2.0, min=1.0, max=5.0, step=0.1, tooltip="gradient_estimation: extrapolation."
+                    "s_noise", default=1.0, min=0.0, max=10.0, step=0.01, tooltip="Scale of that noise; 1: unchanged."
+                ),
+                io.Float.Input(
+                    "gamma",
+                    default=2.0,
+                    min=1.0,
+                    max=5.0,
+                    step=0.1,
+                    tooltip="gradient_estimation: factor of its extrapolation; 1: none, as euler.",
                 ),
                 io.Int.Input(
                     "sde_seed",

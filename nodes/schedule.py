@@ -117,11 +117,13 @@ class NamedSchedule(io.ComfyNode):
                     "schedule",
                     options=["linear_quadratic", "beta", "manual"],
                     default="linear_quadratic",
-                    tooltip="Kind.",
+                    tooltip="Kind of curve; manual: your own values.",
                 ),
                 io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Steps; not for manual."),
                 io.String.Input(
-                    "values", default="1, 0.75, 0.5, 0.25, 0", tooltip="manual: falling values, commas between them."
+                    "values",
+                    default="1, 0.75, 0.5, 0.25, 0",
+                    tooltip="manual: falling sigmas, commas between them; 1 is all noise, 0 none.",
                 ),
             ],
             outputs=[io.Sigmas.Output("sigmas", tooltip="Falling values.")],
@@ -146,7 +148,7 @@ class SchedulePart(io.ComfyNode):
             description="Some steps of a schedule, or what of it lies below a start sigma (a refinement stage).",
             inputs=[
                 io.Sigmas.Input("sigmas", tooltip="A schedule."),
-                io.Int.Input("first", default=0, min=0, max=1000, tooltip="First step."),
+                io.Int.Input("first", default=0, min=0, max=1000, tooltip="First step, from 0."),
                 io.Int.Input("last", default=0, min=0, max=1000, tooltip="Up to and without this step; 0: to the end."),
                 io.Float.Input(
                     "start_sigma", default=0.0, min=0.0, max=1.0, step=0.001, tooltip="Begin here instead; 0: off."

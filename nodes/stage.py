@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from ..model_loaders.parts import DiffusionModel
+from ..model_loaders.placement import Placement
+from ..plan.shares import MAX_PASSES
 from ..samplers.community import CommunityDenoiser, community_noised
-from ..samplers.denoiser import Denoiser
+from ..samplers.denoiser import Denoise, Denoiser, Predict
 from ..samplers.replay import Replay
 from ..samplers.schedules import check_sigmas
 from ..samplers.state import StreamState, noised
 from ..samplers.steps import StepReport
 from ..samplers.streams import Streams
 from ..samplers.tiled_predict import tiled_predict
+from ..samplers.tiling import TilePlan
 from .contexts import POSITIVE, contexts_of
 from .generations import of_part
 from .guide import Guider
+from .health import Health
 from .host.api import compute_device, warn_user
 from .kept_steps import NEVER, KeptSteps
 from .last_good import LastGood
@@ -28,13 +34,29 @@ from .latents import (
 from .made import MADE, made_of, stage_step
 from .memory import Held
 from .noise import NoiseSource
-from .predictor import MAX_PASSES, Texts, placed_predictor
+from .predictor import Texts, placed_predictor
 from .preview import step_progress
 from .rules import StepRule
 from .start import start_of
+from .watched import WatchedSteps, watched
 
 # How a fractional mask is read: what the start is, and what an evaluation sees (spec sampling.md 9.3).
 MASK_RULES = {"official": (noised, Denoiser), "community": (community_noised, CommunityDenoiser)}
+
+
+Run = Callable[[Predict, Streams[bool]], Streams[Tensor]]
+"""Predictions, and which streams have a negative text → the denoised tokens of a stage."""
+
+
+@runtime_checkable
+class SampledByHost(Protocol):
+    """The transformer of a model that only the host can call."""
+
+    def denoised(self, guider: Guider, states: Streams[StreamState], sigmas: Tensor, run: Run) -> Streams[Tensor]:
+        """What `run` gives with the network's predictions, while the host holds it. ValueError for what it cannot."""
+
+    def told(self) -> Mapping[str, Any]:
+        """For the run manifest: what this network is."""
 
 
 def run_stage(
@@ -57,41 +79,76 @@ def run_stage(
     start = start_of(latent, guider.positive, guider.model, compute_device())
     noised_by, denoiser = MASK_RULES[guider.mask_rule]
     states = start.states.map(lambda state, drawn: noised_by(state, drawn, sigmas[0]), start.noise(noise))
-    texts = stage_texts(guider, states)
-    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1)
-    denoise = denoiser(
+    network, health = guider.model.transformer, Health()
+    hosted = isinstance(network, SampledByHost)
+    kept = KeptSteps(
+        partial(_content, noise, guider, rule, sigmas, states),
         states,
-        guider.guidance,
-        tiled_predict(lambda own: held.predict(placed_predictor(texts, own)), states, guider.tiles),
-        negative=texts.negative.map(lambda _: True),
-        unconditioned=rule.needs_unconditioned,
+        len(sigmas) - 1,
+        after=NEVER if hosted or guider.model.watch is not None else keep_after,
     )
-
-    content = {"sigmas": sigmas, "noise": noise, "rule": rule, "texts": texts, "states": states} | asked_of(guider)
-    kept = KeptSteps(content, states, len(sigmas) - 1, after=keep_after)
     shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
-    denoised = kept.done()
-    if denoised is None:
-        with held, LastGood(latent, lambda tokens: start.finished(tokens)[0], held.health) as good:
+
+    def run(predict: Predict, negative: Streams[bool]) -> Streams[Tensor]:
+        needed, begin = rule.needs_unconditioned, states.map(lambda state: state.latent)
+        own = denoiser(states, guider.guidance, predict, negative=negative, unconditioned=needed)
+        with LastGood(latent, lambda tokens: start.finished(tokens)[0], health) as good:
 
             def stepped(report: StepReport) -> None:
                 good(report)
                 shown(report)
 
-            begin = states.map(lambda state: state.latent)
-            replay = Replay(denoise, begin, record=kept.last(), keep=kept.keep, callback=stepped)
-            denoised = rule.run(replay.denoise, states, sigmas, noise, replay.stepped)
+            replay = Replay(own, begin, record=kept.last(), keep=kept.keep, callback=stepped)
+            denoise: Denoise = replay.denoise
+            if guider.model.watch is not None:
+                denoise = WatchedSteps(denoise, guider.model.watch, len(sigmas) - 1)
+            return rule.run(denoise, states, sigmas, noise, replay.stepped)
+
+    denoised, placement = kept.done(), Placement()
+    if denoised is None:
+        if isinstance(network, SampledByHost):
+            denoised = network.denoised(guider, states, sigmas, run)
+        else:
+            denoised, placement = _denoised(guider, states, run, health)
         kept.finish(denoised)
     finished, keyframes = start.finished(denoised)
-    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, held.placement)
+    step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, placement)
+    if isinstance(network, SampledByHost):
+        step |= network.told()
     finished[MADE] = (*made_of(latent), step)
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
 
 
-def asked_of(guider: Guider) -> dict[str, Any]:
-    """What a guider asks, but for its texts: parts of a stage's content."""
-    asked = ("model", "guidance", "tiles", "mask_rule")
-    return {name: getattr(guider, name) for name in asked}
+def _content(
+    noise: NoiseSource, guider: Guider, rule: StepRule, sigmas: Tensor, states: Streams[StreamState]
+) -> dict[str, Any]:
+    """All that the result of a stage depends on."""
+    asked = {name: getattr(guider, name) for name in ("model", "guidance", "tiles", "mask_rule")}
+    return asked | {
+        "sigmas": sigmas,
+        "noise": noise,
+        "rule": rule,
+        "texts": stage_texts(guider, states),
+        "states": states,
+    }
+
+
+def _denoised(
+    guider: Guider, states: Streams[StreamState], run: Run, health: Health
+) -> tuple[Streams[Tensor], Placement]:
+    """By our own network, held as the plan says; the placement is the last one, where memory ran out on the way."""
+    if guider.model.watch is not None and guider.tiles != TilePlan():
+        raise ValueError("attention: expected a guider without tiles, which see parts alone, found some; remove them")
+    texts = stage_texts(guider, states)
+    positions = max(context.shape[1] for context in texts.positive.present())
+    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1, positions, health)
+
+    def of_tile(own: Streams[StreamState]) -> Predict:
+        return held.predict(watched(placed_predictor(texts, own), guider.model.watch))
+
+    predict = tiled_predict(of_tile, states, guider.tiles)
+    with held:
+        return run(predict, texts.negative.map(lambda _: True)), held.placement
 
 
 def refuse_unfit(latent: Latent, model: DiffusionModel) -> None:

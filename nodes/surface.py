@@ -76,7 +76,7 @@ def _input(entry: io.BaseInput) -> dict[str, Any]:
     if isinstance(entry, io.DynamicCombo.Input):
         options = [option.key for option in entry.options]
     if isinstance(entry, io.Autogrow.Input):
-        options = [f"{entry.template.prefix}: {entry.template.input.io_type}"]
+        options = [f"{getattr(entry.template, 'prefix', '')}: {entry.template.input.io_type}"]
     return {
         "id": entry.id,
         "type": entry.io_type,

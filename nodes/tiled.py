@@ -74,7 +74,14 @@ class FittingTiledGuider(io.ComfyNode):
             inputs=[
                 io.Guider.Input("guider", tooltip="From Guider (LTX) or Preset Guider (LTX)."),
                 io.Latent.Input("latent", tooltip="The latent that will be sampled: its size counts."),
-                io.Int.Input("tokens", default=32768, min=256, max=2**22, step=256, tooltip="Tokens of a tile."),
+                io.Int.Input(
+                    "tokens",
+                    default=32768,
+                    min=256,
+                    max=2**22,
+                    step=256,
+                    tooltip="Tokens of a tile, at most; one is 32 x 32 pixels of 8 frames.",
+                ),
                 io.Int.Input(
                     "overlap", default=SPACE_OVERLAP, min=0, max=64, tooltip="Cells of 32 pixels that tiles share."
                 ),

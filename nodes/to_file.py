@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-from torch import Tensor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from ..media.av_writer import Encoding, write_av
 from ..media.codecs import AUTO, containers
-from ..media.health import FrameHealth, audio_faults
+from ..media.health import FrameHealth, SoundHealth
+from ..media.stored_sound import StoredSound, stored_sound
 from ..model_loaders.parts import AudioPart, VideoPart
-from .decode import decoded_sound
+from .decode import sound_history, sound_pieces
 from .frames import decoded_frames
 from .generations import of_part
 from .host.api import io, output_file, ui, warn_user
 from .latents import Latent, video_of
 from .made import MADE, made_of, part_step
-from .manifest import output_tags
-from .save import DEFAULT_QUALITY, PREFIX, codec_input, encoder_problem, quality_input, stereo
+from .manifest import DIGEST, output_tags
+from .save import DEFAULT_QUALITY, PREFIX, codec_input, encoder_problem, quality_input
 from .sealing import NONE, credentials_input, credentials_problem, seal
 
-SOUND_CHUNK = 25  # latent frames, one second: a sound of 20 s would need more at once than the pictures beside it
+SOUND_CHUNK = 25  # latent frames, one second: a sound of 20 s would need more at once than the pictures do
 
 
 class DecodeToFile(io.ComfyNode):
@@ -68,27 +69,36 @@ class DecodeToFile(io.ComfyNode):
         credentials: str = NONE,
     ) -> io.NodeOutput:
         saved, video = output_file(filename_prefix, f".{container}"), video_of(of_part(latent, video_vae))[:1]
-        audio = None
-        if audio_vae is not None and containers()[f".{container}"].audio:
-            audio = decoded_sound(audio_vae, latent, chunk=SOUND_CHUNK)
         step = part_step("decode video", video_vae.path.name, video_vae.decoder.dtype)
-        health = FrameHealth()
-        write_av(
-            saved.path,
-            health.watch(decoded_frames(video_vae.decoder, video)),
-            frame_rate=frame_rate,
-            waveform=None if audio is None else stereo(audio["waveform"][0]),
-            sample_rate=48000 if audio is None else int(audio["sample_rate"]),
-            encoding=Encoding(video=codec, quality=None if quality == DEFAULT_QUALITY else quality),
-            tags=output_tags(cls.hidden, {MADE: (*made_of(latent), step)}, audio),
-            finish=seal(credentials, cls.hidden),
-        )
-        for fault in [*health.faults(), *_sound_faults(audio)]:
+        health = FrameHealth(), SoundHealth()
+        with ExitStack() as stack:
+            sound = None
+            if audio_vae is not None and containers()[f".{container}"].audio:
+                sound = stack.enter_context(_decoded_sound(saved.path, audio_vae, latent, health[1]))
+            write_av(
+                saved.path,
+                health[0].watch(decoded_frames(video_vae.decoder, video)),
+                frame_rate=frame_rate,
+                waveform=None if sound is None else sound.stored,
+                sample_rate=48000 if sound is None else sound.rate,
+                encoding=Encoding(video=codec, quality=None if quality == DEFAULT_QUALITY else quality),
+                tags=output_tags(cls.hidden, {MADE: (*made_of(latent), step)}, sound and sound.history),
+                finish=seal(credentials, cls.hidden),
+            )
+        for fault in [*health[0].faults(), *(health[1].faults() if sound else ())]:
             warn_user(fault)
         return io.NodeOutput(ui=ui.PreviewVideo([saved.ui_entry()]))
 
 
-def _sound_faults(audio: dict[str, Any] | None) -> Iterator[str]:
-    if audio is not None:
-        waveform: Tensor = audio["waveform"][0]
-        yield from audio_faults(waveform)
+class _Sound(NamedTuple):
+    stored: StoredSound
+    rate: int  # Hz
+    history: dict[str, Any]
+
+
+@contextmanager
+def _decoded_sound(path: Path, audio_vae: AudioPart, latent: Latent, health: SoundHealth) -> Iterator[_Sound]:
+    """The sound of a file to come, on the disk while the block lasts."""
+    pieces, rate = sound_pieces(audio_vae, latent, SOUND_CHUNK)
+    with stored_sound(path, health.watch(pieces)) as stored:
+        yield _Sound(stored, rate, {MADE: sound_history(audio_vae, latent), DIGEST: stored.digest()})

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from torch import Tensor
+
 from ..model_loaders.parts import UpscalerPart, VideoPart, refuse_mixed
-from ..networks.latent_upscaler import upscale_latent
+from ..networks.latent_upscaler import LatentUpscaler, upscale_latent
+from ..plan.machine import Machine
+from ..plan.phases import Way, upscale_ways
+from ..plan.sizes import Weights
 from ..samplers.streams import Streams
 from .generations import generation_of, of_part
-from .host.api import compute_device, io
+from .host.api import io
 from .latents import FRAME_RATE, KEYFRAME_CLIP, KEYFRAMES, Latent, frame_rate_of, joined, members, video_of
 from .made import MADE, made_of, part_step
+from .whole_parts import run_part
 
 
 class UpscaleLatent(io.ComfyNode):
@@ -36,10 +45,9 @@ class UpscaleLatent(io.ComfyNode):
     def execute(cls, upscaler: UpscalerPart, video_vae: VideoPart, latent: Latent) -> io.NodeOutput:
         refuse_mixed(video_vae, upscaler.generation, "upscaler")
         latent = of_part(of_part(latent, video_vae), upscaler)
-        device, video = compute_device(), video_of(latent)
-        network = upscaler.network.on(device)
-        statistics = video_vae.statistics.on(device)
-        upscaled = upscale_latent(network, statistics, video.to(device, upscaler.network.dtype)).float().cpu()
+        upscaled = run_part(
+            upscaler.network, partial(_upscaled, video_vae, video_of(latent)), "upscaling", _ways(latent)
+        )
         rate = frame_rate_of(latent) * (2 if upscaler.config.doubles_frames else 1)
         pair = Streams(video=upscaled, audio=members(latent).audio)
         named = () if upscaler.config.doubles_frames else (KEYFRAMES, KEYFRAME_CLIP)
@@ -47,3 +55,18 @@ class UpscaleLatent(io.ComfyNode):
         steps = (*made_of(latent), part_step("upscale", upscaler.path.name, upscaler.network.dtype))
         result = {"samples": joined(pair), FRAME_RATE: rate, MADE: steps, **kept, **generation_of(latent)}
         return io.NodeOutput(result, rate)
+
+
+def _upscaled(video_vae: VideoPart, video: Tensor, network: LatentUpscaler) -> Tensor:
+    weight = next(network.parameters())
+    statistics = video_vae.statistics.on(weight.device)
+    return upscale_latent(network, statistics, video.to(weight.device, weight.dtype)).float().cpu()
+
+
+def _ways(latent: Latent) -> Callable[[LatentUpscaler, Weights, Machine], Iterator[Way]]:
+    def found(network: LatentUpscaler, weights: Weights, machine: Machine) -> Iterator[Way]:
+        _, _, frames, height, width = video_of(latent).shape
+        dtype = next(network.parameters()).dtype
+        return upscale_ways(network.config, weights, dtype, (frames, height, width), machine)
+
+    return found

@@ -46,11 +46,11 @@ class Machine:
         return int(MARGIN * self.free_ram)
 
 
-def this_machine(device: torch.device) -> Machine:
-    """As it is now."""
+def this_machine(device: torch.device, *, given_back: int = 0) -> Machine:
+    """As it is now. given_back: bytes of the device that other networks would leave."""
     if device.type == "cuda":
         name = torch.cuda.get_device_properties(device).name
         rate = next((rate for word, rate in RATES.items() if word in name), OTHER_GPU)
-        return Machine(device="cuda", free_vram=free_vram(device), free_ram=free_ram(), rate=rate)
+        return Machine(device="cuda", free_vram=free_vram(device) + given_back, free_ram=free_ram(), rate=rate)
     memory, rate = free_ram(), CPU_CORE * torch.get_num_threads()
     return Machine(device=device.type, free_vram=memory, free_ram=memory, rate=rate, link=10 * GB)

@@ -9,9 +9,10 @@ from typing import Literal
 import torch
 
 from ..model_loaders.placement import Placement
+from ..networks.latent_upscaler import LatentUpscalerConfig
 from ..networks.video_vae.memory import BLEND_BYTES
 from .machine import Machine
-from .needs import Tokens, decode_need, denoise_need, sound_need, text_need, upscale_need
+from .needs import TextConfig, Tokens, decode_need, denoise_need, sound_need, text_need, upscale_need
 from .rehearsal import Need
 from .sizes import ModelSizes, Weights
 
@@ -21,7 +22,8 @@ PIECES = (None, 2**25, 2**23, 2**21)  # elements of the decoder's largest map
 TILES = (768, 512, 256)  # pixels
 TILE_OVERLAP, TILE_FRAMES = 64, 80
 STAGED = 3  # blocks in page-locked memory at a time, where they come from a file
-HOST_LAYERS = 2  # layers of a text encoder that are on the device at a time, where it does not fit
+ON_CPU = "on the CPU"  # the way of a network that does not fit a GPU and need not be there
+HOST_RATE = 1e12  # FLOP/s of such a machine's processor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,12 +88,20 @@ def _way(phase: Phase, how: str, machine: Machine, held: int, host: int, need: N
 
 def _text(model: ModelSizes, weights: Weights, job: Job, machine: Machine) -> Iterator[Way]:
     assert model.text is not None
-    need = text_need(model.text, model.dtype, _device(machine), job.prompt)
+    return text_ways(model.text, weights, model.dtype, job.prompt, machine)
+
+
+def text_ways(config: TextConfig, weights: Weights, dtype: torch.dtype, prompt: int, machine: Machine) -> Iterator[Way]:
+    """Of a text encoder alone; prompt: tokens."""
+    need = text_need(config, dtype, _device(machine), prompt)
     yield _way("text", "resident", machine, weights.total, weights.copied, need, weights.total / machine.link)
     if not machine.on_cpu:
-        on_host = replace(need, operations=0)
-        way = _way("text", "on the CPU", machine, 0, 0, on_host, need.operations / 1e12)
-        yield replace(way, vram=0, ram=need.bytes)
+        yield _on_host("text", need)
+
+
+def _on_host(phase: Phase, need: Need) -> Way:
+    """With weights that are used from the file, as a machine's processor does it."""
+    return Way(phase=phase, how=ON_CPU, vram=0, ram=need.bytes, seconds=need.operations / HOST_RATE)
 
 
 def _denoise(model: ModelSizes, weights: Weights, job: Job, machine: Machine) -> Iterator[Way]:
@@ -147,11 +157,20 @@ def _held(
 
 def _upscale(model: ModelSizes, weights: Weights, job: Job, machine: Machine) -> Iterator[Way]:
     if not job.upscaled or model.upscaler is None:
-        return
+        return iter(())
     frames, height, width = job.grid
     grid = frames, max(1, height // 2), max(1, width // 2)
-    need = upscale_need(model.upscaler, model.dtype, _device(machine), grid)
+    return upscale_ways(model.upscaler, weights, model.dtype, grid, machine)
+
+
+def upscale_ways(
+    config: LatentUpscalerConfig, weights: Weights, dtype: torch.dtype, grid: tuple[int, int, int], machine: Machine
+) -> Iterator[Way]:
+    """Of an upscaler alone, for a latent of `grid` cells."""
+    need = upscale_need(config, dtype, _device(machine), grid)
     yield _way("upscale", "resident", machine, weights.total, weights.copied, need)
+    if not machine.on_cpu:
+        yield _on_host("upscale", need)
 
 
 def _decode(model: ModelSizes, weights: Weights, job: Job, machine: Machine) -> Iterator[Way]:

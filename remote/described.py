@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..nodes.host.standalone.inputs import CONVERTERS
-from ..nodes.host.standalone.ui_format import SEEDS
+from ..nodes.host.standalone.ui_blocks import SEEDS
 
 
 @dataclass(frozen=True, kw_only=True)

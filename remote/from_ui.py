@@ -1,7 +1,6 @@
 """UI format → API format, as ComfyUI's front end does it when a workflow is queued (comfyui_host.md section 7).
 
-What a node's values are called is in the server's description of its type. Subgraphs are refused: their form has
-changed between front ends.
+What a node's values are called is in the server's description of its type.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .described import walk
+from .subgraphs import BYPASSED, MUTED, Node, Place, flattened
 
 Describe = Callable[[str], Mapping[str, Any] | None]
-Node = Mapping[str, Any]
-MUTED, BYPASSED = 2, 4  # modes of a node
+Links = Mapping[Any, Place | None]
 NOTES, REROUTE, PRIMITIVE = ("Note", "MarkdownNote"), "Reroute", "PrimitiveNode"  # live in the front end only
 
 
@@ -22,32 +21,21 @@ def api_format(found: Mapping[str, Any], describe: Describe) -> dict[str, Any]:
 
     describe: the entry of a node type in /object_info, or None.
     """
-    if (found.get("definitions") or {}).get("subgraphs"):
-        raise ValueError("expected a workflow without subgraphs; in ComfyUI use Workflow > Export (API)")
-    nodes = {node["id"]: node for node in found["nodes"]}
-    links = dict(map(_link, found["links"]))
+    nodes, links = flattened(found)
     graph = {}
     for node in sorted(nodes.values(), key=lambda node: node.get("order", 0)):
         if node["type"] not in (*NOTES, REROUTE, PRIMITIVE) and node.get("mode", 0) not in (MUTED, BYPASSED):
-            graph[str(node["id"])] = _converted(node, nodes, links, describe)
+            graph[node["id"]] = _converted(node, nodes, links, describe)
     return graph
 
 
-def _link(row: Any) -> tuple[int, tuple[int, int]]:
-    """Its id, and the node and output that it comes from; an object in files of version 1.0."""
-    if isinstance(row, Mapping):
-        return row["id"], (row["origin_id"], row["origin_slot"])
-    return row[0], (row[1], row[2])
-
-
-def _converted(
-    node: Node, nodes: Mapping[int, Node], links: Mapping[int, tuple[int, int]], describe: Describe
-) -> dict[str, Any]:
+def _converted(node: Node, nodes: Mapping[str, Node], links: Links, describe: Describe) -> dict[str, Any]:
     entry = describe(node["type"])
     name = node.get("title") or (entry or {}).get("display_name") or node["type"]
     if entry is None:
         raise ValueError(f"{name} (node {node['id']}): the server has no node type {node['type']!r}")
     inputs = _values(node, entry)
+    inputs |= {name: value for name, value in node["promoted"].items() if name in inputs}
     for socket in node.get("inputs") or ():
         source = None if socket.get("link") is None else _source(links[socket["link"]], nodes, links)
         if source is not None:
@@ -77,22 +65,22 @@ def _values(node: Node, entry: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _source(
-    place: tuple[int, int], nodes: Mapping[int, Node], links: Mapping[int, tuple[int, int]]
-) -> list[Any] | Any | None:
+def _source(place: Place | None, nodes: Mapping[str, Node], links: Links) -> list[Any] | Any | None:
     """What comes over a link: [node, output], a primitive's value, or None where it comes from nothing."""
+    if place is None:
+        return None
     node = nodes[place[0]]
     if node["type"] == PRIMITIVE:
         return (node.get("widgets_values") or [None])[0]
     if node.get("mode", 0) == MUTED:
         return None
     if node["type"] != REROUTE and node.get("mode", 0) != BYPASSED:
-        return [str(place[0]), place[1]]
+        return list(place)
     through = _passed_through(node, place[1])
     return None if through is None else _source(links[through], nodes, links)
 
 
-def _passed_through(node: Node, output: int) -> int | None:
+def _passed_through(node: Node, output: int) -> str | None:
     """The link that an output of a reroute or bypassed node stands for: of its place, else the first of its type."""
     sockets = list(node.get("inputs") or ())
     if node["type"] == REROUTE:

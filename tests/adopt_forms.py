@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from openltx.adopt.table import rows
-
-_spec = importlib.util.spec_from_file_location("adopt_graphs", Path(__file__).with_name("adopt_graphs.py"))
-assert _spec is not None
-assert _spec.loader is not None
-graphs = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(graphs)
+from openltx.tests import adopt_graphs as graphs
 
 SEEDS, UPLOADS = ("seed", "noise_seed"), ("LoadImage", "LoadVideo", "LoadAudio")
 Ui = dict[str, Any]

@@ -86,6 +86,7 @@ OUTPUTS = {
     "PrimitiveInt": "INT",
     "ComfyMathExpression": "FLOAT INT BOOLEAN",
     "SomebodysNode": "MODEL",
+    "GeminiNode": "STRING",
     "PathchSageAttentionKJ": "MODEL",
     "LTXVApplySTG": "MODEL",
     "LTX2_NAG": "MODEL",

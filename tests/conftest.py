@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,15 @@ def golden_roots() -> list[Path]:
     """The project's own vectors, and the full set where it lies beside the checkout."""
     roots = [ROOT / "tests" / "golden", ROOT.parent / "shared" / "golden"]
     return [root for root in roots if root.is_dir()]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_shots(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Never the user's own."""
+    from openltx.shots.store import empty_cache
+
+    with empty_cache(tmp_path_factory.mktemp("shots")):
+        yield
 
 
 def pytest_report_header() -> str:

@@ -17,7 +17,26 @@ from openltx.nodes.host.standalone.workflow import exposed_inputs
 
 ASSETS = WORKFLOWS.parents[1] / "assets"
 CHECKPOINT = ASSETS / "openltx-tiny-2.3.safetensors"
-SMALL = {"width": 64, "height": 64, "frames": 9, "steps": 2}
+FILM = """
+[film]
+width = 64
+height = 64
+window = 1.0
+overlap = 0.4
+[[shot]]
+length = 0.7
+prompt = "a red ball bounces"
+[[shot]]
+length = 0.7
+prompt = "a blue box slides right"
+transition = "continue"
+[[shot]]
+length = 1.0
+prompt = "a green box blinks"
+transition = "overlap"
+overlap = 0.5
+"""
+SMALL = {"shots": FILM, "width": 64, "height": 64, "frames": 9, "steps": 2}
 
 
 def make_media(folder: Path) -> Path:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,21 +20,13 @@ from openltx.nodes.core import CORE_NODES
 from openltx.nodes.host.standalone.schema import registry_of, schema_of
 from openltx.nodes.host.standalone.validate import validate
 from openltx.nodes.registry import NODES
+from openltx.tests import adopt_forms as forms
+from openltx.tests import adopt_graphs as graphs
 
 HERE = Path(__file__).resolve().parent
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 
 
-def _load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-graphs, forms = _load("adopt_graphs"), _load("adopt_forms")
 FILE = re.compile(r"found '[^']*[.](safetensors|gguf|png|mp4|wav)'$")
 MODELS = ("unknown_pack",)  # graphs with a node that only its own pack has
 
@@ -157,6 +147,7 @@ def _values(result: Adopted) -> list[str]:
 def test_the_ui_file_is_whole(name: str) -> None:
     """Links stand in all three places, ids are unique, widgets are as many as the nodes have."""
     file = adopted(graphs.api(graphs.GRAPHS[name]()), name).ui
+    assert json.loads(json.dumps(file)) == file
     nodes = {node["id"]: node for node in file["nodes"]}
     assert len(nodes) == len(file["nodes"])
     for number, source, out, target, slot, _ in file["links"]:
@@ -263,6 +254,60 @@ def test_another_model_in_the_same_file_is_left_alone() -> None:
     assert kinds(result).count("OpenLTXSampleStage") == 1
 
 
+def test_a_file_of_another_model_is_left_alone_as_a_whole() -> None:
+    """LTX-Video 0.9: texts, sizes and schedule serve its sampler; half of it made ours would run nowhere."""
+    graph = graphs.text_to_video()
+    graph["ckpt"] = ("CheckpointLoaderSimple", {"ckpt_name": "ltx-video-2b-v0.9.5.safetensors"})
+    graph["te"] = ("CLIPLoader", {"clip_name": "t5xxl_fp16.safetensors", "type": "ltxv", "device": "default"})
+    graph["stage"][1]["latent_image"] = graphs.wire("video")
+    graph["frames"][1]["samples"] = graphs.wire("stage")
+    for name in ("avae", "sound", "av", "split", "heard"):
+        del graph[name]
+    del graph["clip"][1]["audio"]
+    result = adopted(graphs.api(graph))
+    assert [kind for kind in kinds(result) if kind.startswith("OpenLTX")] == ["OpenLTXSaveAV"]  # pictures are pictures
+    assert not result.report.count("unmapped")
+
+
+def test_nodes_of_a_depth_model_and_of_a_service_are_kept() -> None:
+    """What comes from them belongs to no model: a prompt is encoded, a picture conditions as any other."""
+    graph = graphs.image_to_video()
+    graph["moge"] = ("LoadMoGeModel", {"model_name": "moge.safetensors"})
+    graph["seen"] = ("MoGeInference", {"moge_model": graphs.wire("moge"), "image": graphs.wire("picture")})
+    graph["depth"] = ("MoGeRender", {"moge_geometry": graphs.wire("seen"), "output": "depth"})
+    graph["sized"][1]["image"] = graphs.wire("depth")
+    graph["words"] = ("GeminiNode", {"prompt": "a ball", "images": graphs.wire("picture")})
+    graph["yes"][1]["text"] = graphs.wire("words")
+    result = adopted(graphs.api(graph))
+    assert {"MoGeRender", "GeminiNode", "OpenLTXSampleStage"} <= set(kinds(result))
+    assert [kind for kind in kinds(result) if kind == "OpenLTXEncodePrompt"]
+    found = read_workflow(graphs.api(graph), "small")
+    small = adopt(Found(graph=embedded(folded(found.graph)[0]), form="API"), REGISTRY, name="small")
+    assert not small.report.standalone
+    assert not validate(small.prompt, REGISTRY).problems
+
+
+def test_the_pack_of_an_unknown_node_is_named() -> None:
+    ui = forms.FORMS["new"](graphs.unknown_pack())
+    (theirs,) = (node for node in ui["nodes"] if node["type"] == "SomebodysNode")
+    theirs["properties"] = {"cnr_id": "comfyui-somebody"}
+    text = "\n".join(adopted(ui).report.lines())
+    assert "the table does not know it; it needs its own pack, comfyui-somebody" in text
+    theirs["properties"] = {"cnr_id": "comfy-core"}
+    assert adopted(ui).report.count("unmapped") == 0
+
+
+def test_an_unknown_node_whose_form_takes_a_link_is_written() -> None:
+    """A file tells that its text may be typed; it comes over a link."""
+    graph = graphs.unknown_pack()
+    graph["words"] = ("GeminiNode", {"prompt": "a ball"})
+    graph["theirs"][1]["power"] = graphs.wire("words")
+    result = adopted(forms.FORMS["new"](graph))
+    assert json.loads(json.dumps(result.ui)) == result.ui
+    (theirs,) = (entry for entry in result.prompt.values() if entry["class_type"] == "SomebodysNode")
+    assert result.prompt[theirs["inputs"]["power"][0]]["class_type"] == "GeminiNode"
+
+
 # files that are broken
 
 
@@ -326,7 +371,9 @@ def test_any_damage_gives_a_report(data: st.DataObject) -> None:
         found = read_workflow(workflow, "damaged")
     except ValueError:
         return  # nothing of a workflow is left, as test_files_without_a_workflow says
-    assert adopt(found, REGISTRY, name="damaged").report.lines()
+    result = adopt(found, REGISTRY, name="damaged")
+    assert result.report.lines()
+    assert json.dumps([result.ui, result.prompt])
 
 
 def _damage(workflow: Any, data: st.DataObject) -> None:

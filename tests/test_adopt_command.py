@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,21 +17,12 @@ from openltx.nodes.host.standalone import executor
 from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.host.standalone.settings import Settings, model_folders_below
 from openltx.nodes.registry import NODES
+from openltx.tests import adopt_graphs as graphs
 
 HERE = Path(__file__).resolve().parent
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 
 
-def _graphs() -> Any:
-    spec = importlib.util.spec_from_file_location("adopt_graphs", HERE / "adopt_graphs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-graphs = _graphs()
 KEPT = executor.Cache()  # the model is loaded once
 
 

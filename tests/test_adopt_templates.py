@@ -1,12 +1,8 @@
-"""Core's own templates for LTX-2, 2.3 and 2.5, read from the package comfyui-workflow-templates where it is installed.
-
-OPENLTX_TEMPLATES may name the folder of its JSON files instead.
-"""
+"""Core's own LTX-2 templates, where they are (adopt_templates.py): converted, and run without ComfyUI."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
+import json
 import re
 from pathlib import Path
 
@@ -22,31 +18,15 @@ from openltx.nodes.host.standalone.schema import registry_of
 from openltx.nodes.host.standalone.settings import Settings, model_folders_below
 from openltx.nodes.host.standalone.validate import validate
 from openltx.nodes.registry import NODES
+from openltx.tests import adopt_templates as templates
 
 REGISTRY = registry_of([*NODES, *CORE_NODES])
 FILE = re.compile(r"found '[^']*[.](safetensors|gguf|png|jpg|mp4|wav|mp3)'$")
-PACKAGE = "comfyui_workflow_templates_json"
-NODE = re.compile(r'"type": ?"[^"]*ltx', re.IGNORECASE)
-OLDER = ("ltxv_image_to_video", "ltxv_text_to_video")  # LTX-Video 0.9: another model
-OTHERS = ("image_minimax_h3_t2i",)  # another model that borrows one node
-SERVICE = "api_"
+HERE = Path(__file__).resolve().parent
 
 
-def _folder() -> Path | None:
-    if os.environ.get("OPENLTX_TEMPLATES"):
-        return Path(os.environ["OPENLTX_TEMPLATES"])
-    spec = importlib.util.find_spec(PACKAGE)
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "templates"
-
-
-def _templates() -> list[Path]:
-    folder = _folder()
-    files = [] if folder is None else sorted(folder.glob("*.json"))
-    return [path for path in files if NODE.search(path.read_text(encoding="utf-8"))]
-
-
-FOUND = _templates()
-pytestmark = pytest.mark.skipif(not FOUND, reason=f"{PACKAGE} is not installed: pip install comfyui-workflow-templates")
+FOUND, LTX2 = templates.found(), templates.of_ltx2()
+pytestmark = pytest.mark.skipif(not FOUND, reason=templates.ABSENT)
 
 
 def adopted(path: Path) -> Adopted:
@@ -58,12 +38,13 @@ def test_template(path: Path) -> None:
     """Converted without a stop; what the built-in host has all nodes for, it finds nothing wrong with but files."""
     result = adopted(path)
     assert result.report.lines()
+    assert json.loads(json.dumps([result.ui, result.prompt])) == [result.ui, result.prompt]
     assert all(entry.note for entry in result.report.entries if entry.kind == "unmapped")
     kinds = [entry["class_type"] for entry in result.prompt.values()]
-    if path.stem in (*OLDER, *OTHERS):
+    if path.stem in (*templates.OLDER, *templates.OTHERS):
         assert not any(kind.startswith("OpenLTXSample") for kind in kinds)
         return
-    if path.stem.startswith(SERVICE):
+    if path.stem.startswith(templates.SERVICE):
         assert result.report.count("unmapped") == 1
         return
     assert "OpenLTXSampleStage" in kinds
@@ -80,16 +61,19 @@ def test_all_generations_are_among_them() -> None:
 
 def test_most_run_without_comfyui() -> None:
     """Others need nodes of other models (depth, a language model, a service) or an edge filter."""
-    results = {path.stem: adopted(path) for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2"))}
-    apart = {name for name, result in results.items() if result.report.standalone}
-    assert apart == {"video_ltx2_3_ic_lora", "video_ltx2_canny_to_video", "video_ltx2_depth_to_video"}
+    apart = {path.stem for path in LTX2 if adopted(path).report.standalone}
+    assert apart == {
+        "template_image_speech_to_video",
+        "video_ltx2_3_ic_lora",
+        "video_ltx2_canny_to_video",
+        "video_ltx2_depth_to_video",
+    }
 
 
 KEPT = executor.Cache()  # the model is loaded once
-RUN = [path for path in FOUND if path.stem.startswith(("video_ltx2", "template_ltx2")) and "depth" not in path.stem]
 
 
-@pytest.mark.parametrize("path", RUN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", LTX2, ids=lambda path: path.stem)
 def test_a_small_version_runs_in_the_built_in_host(path: Path, tmp_path: Path) -> None:
     small = adopt(Found(graph=embedded(folded(read_file(path).graph)[0]), form="UI"), REGISTRY, name=path.stem)
     if small.report.standalone:

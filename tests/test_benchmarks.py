@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from openltx.benchmarks import configs, load
+from openltx.benchmarks import configs, gpu_products, load
 from openltx.benchmarks.cases import TEXT_TOKENS, Case, read_case, tiny_cases, write_case
 from openltx.benchmarks.gpu_block import TOY_GRIDS, block_operations, measurements
 from openltx.benchmarks.layouts import DIFFUSERS_TRANSFORMER, diffusers_video_vae, renamed
@@ -19,6 +19,7 @@ from openltx.benchmarks.networks import Bench, Row, as_json, as_text, judge
 from openltx.benchmarks.peers import Unsupported, loaded, ours
 from openltx.benchmarks.processes import OURS
 from openltx.model_loaders.checkpoint import open_checkpoint
+from openltx.model_loaders.operations import StoredLinear
 
 
 def test_peak_counts_what_lives_at_a_time_and_not_the_inputs() -> None:
@@ -65,9 +66,13 @@ def test_loading_is_measured_on_a_file_of_full_structure(tmp_path: Path, monkeyp
     for reader in ("openltx", "load_file"):
         assert load.measure(reader, path)["seconds"] > 0  # type: ignore[operator]
     assert touched == [2 * sum(prod(shape) for shape in shapes.values())] * 2
-    rows = [load.Reading(reader=name, cache="cold", seconds=2.0, rate=rate, extra=30) for name, rate in SPEEDS]
-    assert "openltx       2.00 s    1.00 GB/s  0.50 of raw   extra memory 0.0 MB (3.00 x largest)" in (
-        load.as_text(rows, 2 * 10**9, 10)
+    rows = [
+        load.Reading(reader=name, cache="cold", seconds=2.0, processor=1.0, rate=rate, extra=30)
+        for name, rate in SPEEDS
+    ]
+    assert (
+        "openltx       2.00 s    1.00 GB/s  0.50 of raw   processor  1.00 s   extra memory 0.0 MB (3.00 x largest)"
+        in (load.as_text(rows, 2 * 10**9, 10))
     )
 
 
@@ -81,7 +86,9 @@ def test_diffusers_gets_the_same_weights_or_is_left_out_loudly(tmp_path: Path) -
     reason = load.missing_diffusers(str(tmp_path / "no-python"))
     assert reason is not None
     assert "No such file" in reason
-    told = load.as_text([load.Reading(reader="raw", cache="cold", seconds=1.0, rate=1e9, extra=0)], 1, 1, reason)
+    told = load.as_text(
+        [load.Reading(reader="raw", cache="cold", seconds=1.0, processor=1.0, rate=1e9, extra=0)], 1, 1, reason
+    )
     assert f"NOT MEASURED: diffusers ({reason})" in told
 
 
@@ -157,3 +164,14 @@ def test_block_script_at_toy_sizes() -> None:
     rows = list(measurements(TOY_GRIDS, "cpu", 32, ("eager",)))
     assert [row.tokens for row in rows] == [16, 32]
     assert all(row.milliseconds > 0 and row.share > 0 for row in rows)
+
+
+@pytest.mark.parametrize("name", list(gpu_products.FORMATS))
+def test_stored_layers_are_timed_and_judged(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, size = torch.device("cpu"), (64, 256)
+    row = gpu_products.measure(name, size, 8, cpu, 1)
+    assert row.right
+    assert min(row.milliseconds, row.dequantised, row.plain) > 0
+    forward = StoredLinear.forward
+    monkeypatch.setattr(StoredLinear, "forward", lambda module, x: forward(module, x) * 1.1)
+    assert "WRONG" in str(gpu_products.measure(name, size, 8, cpu, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import av
 import pytest
 
 from openltx.api import WORKFLOWS, load_workflow, run, version, workflow_names
-from openltx.cli import main
+from openltx.cli import _log_shown, main
 
 SMALL = ["--width", "64", "--height", "64", "--frames", "9", "--steps", "2"]
 ASSET = Path(WORKFLOWS).parents[1] / "assets" / "openltx-tiny-2.3.safetensors"
@@ -188,3 +189,12 @@ def test_the_commands_are_a_frozen_surface(capsys: pytest.CaptureFixture[str]) -
     named = ("generate", "run", "workflows", "inspect", "doctor", "download", "conformance", "bench", "train")
     for command in (*named, "queue", "reproduce", "sign", "verify"):
         assert f"\n    {command}" in out
+
+
+def test_the_log_of_the_package_is_shown_while_a_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    note = logging.getLogger("openltx.model_loaders.some")
+    with _log_shown():
+        note.info("68 nvfp4: dequantised in each call")
+        note.warning("no kernel")
+    note.info("nobody listens")
+    assert capsys.readouterr().err == ("openltx: 68 nvfp4: dequantised in each call\nopenltx: warning: no kernel\n")

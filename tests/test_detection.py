@@ -111,7 +111,8 @@ def test_results_are_remembered_until_the_file_changes(tmp_path: Path, monkeypat
     save_file({"duration_head.mlp_hidden.bias": torch.zeros(1)}, path)
     first = detect_file(path)
     assert first.kind == "duration_head"
-    monkeypatch.setattr(detection, "detect", lambda *_: pytest.fail("asked again"))
+    for work in ("detect", "open_checkpoint"):
+        monkeypatch.setattr(detection, work, lambda *_: pytest.fail("asked again"))
     assert detect_file(path) is first
     monkeypatch.undo()
     save_file({"vocoder.conv_pre.weight": torch.zeros(2, 2)}, path)
@@ -192,6 +193,8 @@ def test_a_lora_is_reported_for_every_model_that_it_fits(tmp_path: Path) -> None
     save_file(pair, tmp_path / "lora.safetensors", {"reference_downscale_factor": "2"})
     report = inspect_file(tmp_path / "lora.safetensors")
     assert report.details == {"rank": 8, "smallest_rank": 4, "reference_downscale_factor": 2}
+    assert report.generation == "2.3 or 2.5"
+    assert ": lora, LTX-2.3 or 2.5, rank 8, smallest_rank 4, reference_downscale_factor 2, " in report.lines()[0]
     assert set(report.lora) == {"ltx-2.3-22b", "ltx-2.5-22b"}
     row = report.lora["ltx-2.3-22b"]
     assert (row.applied, row.ignored) == (1, {"text connectors": 2})

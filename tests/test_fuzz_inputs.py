@@ -103,24 +103,6 @@ def workflows(folder: Path) -> Taker:
     return take
 
 
-def adopted(folder: Path) -> Taker:
-    """Files of other people, in both formats."""
-    from openltx.adopt import adopt, read_file
-    from openltx.benchmarks.odd_json import odd_text
-    from openltx.nodes.core import CORE_NODES
-    from openltx.nodes.host.standalone.schema import registry_of
-    from openltx.nodes.registry import NODES
-
-    registry, path = registry_of([*NODES, *CORE_NODES]), folder / "adopted.json"
-    files = sorted((ROOT / "workflows").glob("*.json")) + sorted((ROOT / "workflows" / "api").glob("*.json"))
-
-    def take(rng: random.Random) -> None:
-        path.write_bytes(odd_text(rng, json.loads(rng.choice(files).read_text(encoding="utf-8"))))
-        adopt(read_file(path), registry, name="a").report.lines()
-
-    return take
-
-
 def tokenizers(folder: Path) -> Taker:
     from openltx.benchmarks.odd_json import odd_text
     from openltx.model_loaders.tokenizer import add_bos_setting, tokenizer_from_json
@@ -247,7 +229,7 @@ def states(folder: Path) -> Taker:
 
     def kept() -> Any:
         with use(Settings(state=StateFolder(folder), device="cpu")):
-            return kept_steps.KeptSteps({"a": 1}, begun, 4, after=0)
+            return kept_steps.KeptSteps(lambda: {"a": 1}, begun, 4, after=0)
 
     first = kept()
     first.keep(record)
@@ -275,9 +257,7 @@ def states(folder: Path) -> Taker:
     return take
 
 
-KINDS: tuple[Callable[[Path], Taker], ...] = (
-    *(workflows, adopted, tokenizers, configurations, trainings, manifests, states),
-)
+KINDS: tuple[Callable[[Path], Taker], ...] = (*(workflows, tokenizers, configurations, trainings, manifests, states),)
 
 
 def run(folder: str, count: int = SHARE, only: str = "") -> dict[str, float]:

@@ -65,7 +65,7 @@ def _literals(path: Path) -> set[str]:
 
 
 def test_every_error_on_a_page_is_an_error_of_the_code() -> None:
-    folders = ("nodes", "samplers", "model_loaders", "networks", "media", "training")
+    folders = ("nodes", "samplers", "model_loaders", "networks", "media", "training", "shots")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if path.parent.name != "help"]
     known = set().union(*map(_literals, files))
     quoted = {(name, text) for name, note in NOTES.items() for text in (*note.errors, MISSING)}

@@ -48,7 +48,7 @@ def wires() -> tuple[Any, dict[str, Any]]:
 def test_everything_comes_back(folders: Path) -> None:
     _, given = wires()
     given["latent"]["noise_mask"] = torch.rand(1, 1, 2, 2, 2)
-    conditioning, latent, sigmas, _ = there_and_back(folders, **given)
+    conditioning, latent, sigmas, *_ = there_and_back(folders, **given)
     assert torch.equal(conditioning[0][0], given["conditioning"][0][0])
     assert conditioning[0][1] == given["conditioning"][0][1]
     assert torch.equal(sigmas, given["sigmas"])
@@ -60,7 +60,7 @@ def test_everything_comes_back(folders: Path) -> None:
 
 def test_a_stage_goes_on_from_it(folders: Path) -> None:
     model, given = wires()
-    conditioning, latent, sigmas, noise = there_and_back(folders, **given)
+    conditioning, latent, sigmas, noise, _ = there_and_back(folders, **given)
     rule = Sampler.execute("euler_ancestral", 1.0, 1.0, 2.0, -1).args[0]
 
     def sampled(conditioning: Any, latent: Any, sigmas: Any, noise: Any) -> Any:
@@ -73,14 +73,14 @@ def test_a_stage_goes_on_from_it(folders: Path) -> None:
 
 
 def test_what_a_file_does_not_hold_is_empty(folders: Path) -> None:
-    conditioning, latent, sigmas, noise = there_and_back(folders, sigmas=torch.tensor([1.0, 0.0]))
+    conditioning, latent, sigmas, noise, _ = there_and_back(folders, sigmas=torch.tensor([1.0, 0.0]))
     assert conditioning is latent is noise is None
     assert torch.equal(sigmas, torch.tensor([1.0, 0.0]))
 
 
 def test_noise_for_another_size_is_refused(folders: Path) -> None:
     model, given = wires()
-    _, _, _, noise = there_and_back(folders, latent=given["latent"], noise=given["noise"])
+    *_, noise, _ = there_and_back(folders, latent=given["latent"], noise=given["noise"])
     larger = EmptyAVLatent.execute(model, 96, 64, 9, 24.0, "video and audio").args[0]
     guider = PresetGuider.execute(model, given["conditioning"], "none").args[0]
     rule = Sampler.execute("euler", 1.0, 1.0, 2.0, -1).args[0]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from openltx.model_loaders.operations import kitchen
+from openltx.model_loaders.operations import kitchen, tell_ways
 from openltx.model_loaders.operations.linear import Recipe, StoredLinear
 from openltx.model_loaders.quantisation.activations import quantised_input
 from openltx.model_loaders.quantisation.formats import dequantise
@@ -66,12 +66,15 @@ def test_a_stored_layer_takes_a_product_that_is_right(
     module, weight = stored(rotation)
     x = torch.randn(2, 3, COLUMNS).to(torch.bfloat16)
     with caplog.at_level(logging.INFO):
-        found = [module(x) for _ in range(2)][0]
+        tell_ways(torch.nn.Sequential(module, module, torch.nn.Linear(1, 1)), CPU, torch.bfloat16)
+    found = [module(x) for _ in range(2)][0]
     expected = torch.nn.functional.linear(x.float(), weight, module.bias.float())
     assert found.shape == (2, 3, ROWS)
     assert float((found.float() - expected).abs().max()) < 0.05
     assert len(calls) == 3  # once to try it
-    assert [record.message for record in caplog.records] == ["int8_tensorwise layers on cpu: products by comfy-kitchen"]
+    assert [record.message for record in caplog.records] == [
+        "Sequential on cpu, layers kept as stored: 1 int8: products by comfy-kitchen"
+    ]
 
 
 @pytest.mark.parametrize("fault", ["wrong", "raises"])

@@ -120,9 +120,9 @@ def test_a_chosen_placement_is_followed_and_kept(graph: dict[str, Any]) -> None:
     streamed = replace(graph["model"], placement=Placement(resident_blocks=1, passes_at_once=1))
     expected = sampled(graph)
     assert equal(sampled(graph, streamed), expected)
-    first = memory._streamed[streamed.transformer][1]
+    first = memory._streamed[streamed.transformer].network
     sampled(graph, streamed)
-    assert memory._streamed[streamed.transformer][1] is first
+    assert memory._streamed[streamed.transformer].network is first
     memory.forget(streamed.transformer)
     assert streamed.transformer not in memory._streamed
 

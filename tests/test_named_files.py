@@ -10,11 +10,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from openltx.model_loaders.doctor import ROLES
 from openltx.model_loaders.file_names import generation_by_name, training_by_name
 from openltx.model_loaders.parts import Lazy, VideoPart
 from openltx.nodes.generations import GENERATION, of_part
+from openltx.nodes.host.standalone.runtime import model_files
 from openltx.nodes.host.standalone.settings import Settings, model_folders_below, use
-from openltx.nodes.load import INSIDE, LoadModel, LoadUpscaler
+from openltx.nodes.load import INSIDE, LoadModel, LoadUpscaler, LoadVAE
+from openltx.nodes.named_files import chosen, files_with
 
 ROOT = Path(__file__).resolve().parents[1]
 TINY = ROOT / "assets" / "openltx-tiny-2.3.safetensors"
@@ -108,3 +111,21 @@ def test_a_name_of_another_generation_is_a_word_to_the_user(
     assert of_part({GENERATION: "2.5"}, part) == {GENERATION: "2.5"}
     text = f"{name}: by its name of LTX-2.3, used with LTX-2.5; check that it is right"
     assert (text in capsys.readouterr().err) == warned
+
+
+def test_parts_are_found_in_all_folders_where_they_may_lie(tmp_path: Path) -> None:
+    """Older names of folders too; a whole checkpoint serves as VAE file, beside a transformer of its own."""
+    for place, name in (("unet", "a.gguf"), ("clip", "b.safetensors"), ("checkpoints", "c.safetensors")):
+        (tmp_path / place).mkdir()
+        shutil.copy(TINY, tmp_path / place / name)
+    (tmp_path / "vae").mkdir()
+    shutil.copy(TINY, tmp_path / "vae" / "d.safetensors")
+    with use(Settings(model_folders=model_folders_below(tmp_path))):
+        assert "a.gguf" in model_files("diffusion_models")
+        assert "b.safetensors" in model_files("text_encoders")
+        assert files_with(ROLES["video_vae"])[0] == "d.safetensors"
+        assert {"a.gguf", "b.safetensors", "c.safetensors"} < set(files_with(ROLES["connectors"], before=["none"]))
+        assert chosen(ROLES["audio_vae"], "c.safetensors") == tmp_path / "checkpoints" / "c.safetensors"
+        assert LoadVAE.execute("d.safetensors", "c.safetensors", "float32").args[1].path.name == "c.safetensors"
+        with pytest.raises(ValueError, match=r"vae: expected a file that exists, found 'e.safetensors'"):
+            chosen(ROLES["audio_vae"], "e.safetensors")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from openltx.networks.transformer import StreamConfig, Transformer, TransformerConfig
-from openltx.nodes.predictor import Texts, affordable_passes, kept_text_bytes, passes_within, predictor
+from openltx.nodes.predictor import Texts, kept_text_bytes, predictor
+from openltx.plan.shares import keeps_text, passes_within
 from openltx.samplers.attention_strength import AttentionStrength
 from openltx.samplers.guidance import Guidance, Pass, plan_passes
 from openltx.samplers.shapes import VideoGrid
@@ -72,7 +73,7 @@ def _passes(enabled: Streams[bool] = ON) -> list[Pass]:
 
 
 def _run(
-    transformer: Transformer, passes: list[Pass], at_once: int | None, states: Streams[StreamState] | None = None
+    transformer: Transformer, passes: list[Pass], at_once: int, states: Streams[StreamState] | None = None
 ) -> list[Streams[Tensor]]:
     states = states or _states()
     predict = predictor(transformer, _texts(transformer), states, at_once=at_once)
@@ -88,7 +89,7 @@ def test_batched_and_one_after_the_other_agree(transformer: Transformer, enabled
     passes = _passes(enabled)
     assert len(passes) == 4
     single = _run(transformer, passes, 1)
-    for at_once in (2, 3, 4, None):
+    for at_once in (2, 3, 4):
         for one, other in zip(single, _run(transformer, passes, at_once), strict=True):
             for alone, batched in zip(one.present(), other.present(), strict=True):
                 assert torch.allclose(alone, batched, atol=1e-5)
@@ -191,8 +192,8 @@ def test_constants_are_made_once_a_text(transformer: Transformer, monkeypatch: p
     assert len(made) == 2  # the positive texts and the negative ones
     streams = [stream for prepared in made for stream in vars(prepared).values()]
     held = [sum(x.nbytes for pair in (stream.text_cache or {}).values() for x in pair) for stream in streams]
-    kept = kept_text_bytes(transformer, _texts(transformer), states)
-    assert sum(held) == (0 if transformer.config.text_modulation else kept)
+    assert sum(held) == kept_text_bytes(transformer.config, transformer.dtype, states, texts=2, positions=4)
+    assert bool(sum(held)) != transformer.config.text_modulation
 
 
 def test_blocks_that_do_not_exist_are_refused(transformer: Transformer) -> None:
@@ -208,6 +209,6 @@ def test_blocks_that_do_not_exist_are_refused(transformer: Transformer) -> None:
 
 def test_batches_are_as_large_as_memory_allows(transformer: Transformer) -> None:
     assert [passes_within(memory, 10) for memory in (-50, 0, 9, 25, 1000)] == [1, 1, 1, 2, 4]
-    assert affordable_passes(transformer, _states()) == 1  # on a CPU
+    assert [keeps_text(memory, 10) for memory in (-50, 99, 100)] == [False, False, True]
     with pytest.raises(ValueError, match="at_once"):
         _run(transformer, _passes(), 0)

@@ -157,12 +157,15 @@ def test_weights_stay_as_stored_and_survive_a_cast(tmp_path: Path, kind: str) ->
     assert model.weight_format == kind.split("_by")[0].replace("_rotated", "")
 
 
-def test_the_path_that_was_taken_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_choice_is_said_once_when_the_network_comes_to_its_device(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = open_model(_write(tmp_path / "q.safetensors", "nvfp4"), dtype=torch.bfloat16)
     with caplog.at_level(logging.INFO, logger="openltx"):
-        load_transformer(open_checkpoint(_write(tmp_path / "q.safetensors", "nvfp4")))
+        for _ in range(2):
+            model.transformer.on(CPU)
     lines = [record.getMessage() for record in caplog.records if "kept as stored" in record.getMessage()]
-    assert len(lines) == 1
-    assert "68 nvfp4" in lines[0]
+    assert lines == ["Transformer on cpu, layers kept as stored: 68 nvfp4: dequantised in each call"]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -429,13 +429,15 @@ def socket(name: str, link: int | None, kind: str = "IMAGE") -> dict[str, Any]:
     return {"name": name, "type": kind, "link": link}
 
 
+SOME_TYPES: dict[str, Any] = {
+    "Make": {"input": {"required": {"seed": ["INT", {}], "name": [["a", "b"]]}}},
+    "Blur": {"input": {"required": {"image": ["IMAGE"], "size": ["INT", {"default": 3}]}}},
+    "Save": {"input": {"required": {"image": ["IMAGE"]}, "optional": {"mask": ["IMAGE"], "x": ["FLOAT", {}]}}},
+}
+
+
 def test_what_lives_in_the_front_end_only() -> None:
     """Note, reroute, primitive, a muted and a bypassed node; a linked widget keeps its place among the values."""
-    types: dict[str, Any] = {
-        "Make": {"input": {"required": {"seed": ["INT", {}], "name": [["a", "b"]]}}},
-        "Blur": {"input": {"required": {"image": ["IMAGE"], "size": ["INT", {"default": 3}]}}},
-        "Save": {"input": {"required": {"image": ["IMAGE"]}, "optional": {"mask": ["IMAGE"], "x": ["FLOAT", {}]}}},
-    }
     nodes = [
         ui_node(1, "Make", widgets_values=[5, "fixed", "b"], inputs=[socket("seed", 1, "INT")]),
         ui_node(2, "PrimitiveNode", widgets_values=[99, "fixed"]),
@@ -447,10 +449,77 @@ def test_what_lives_in_the_front_end_only() -> None:
     ]
     links = [[1, 2, 0, 1, 0, "INT"], [2, 1, 0, 3, 0, "IMAGE"], [3, 3, 0, 4, 0, "*"], [4, 4, 0, 6, 0, "*"]]
     links.append([5, 5, 0, 6, 1, "IMAGE"])
-    assert api_format({"nodes": nodes, "links": links}, lambda name: types.get(name)) == {
+    assert api_format({"nodes": nodes, "links": links}, SOME_TYPES.get) == {
         "1": {"class_type": "Make", "inputs": {"seed": 99, "name": "b"}, "_meta": {"title": "Make"}},
         "6": {"class_type": "Save", "inputs": {"image": ["1", 0], "x": 0.5}, "_meta": {"title": "Keep"}},
     }
+
+
+def inner_link(number: int, origin: int, slot: int, target: int, place: int) -> dict[str, Any]:
+    ends = {"origin_id": origin, "origin_slot": slot, "target_id": target, "target_slot": place}
+    return {"id": number, "type": "*", **ends}
+
+
+def subgraph_file(**outer: Any) -> dict[str, Any]:
+    """Make → a subgraph of Blur and of one more with a Blur → Save. outer: of the node that shows the first one."""
+    widget = {**socket("size", 2, "INT"), "widget": {"name": "size"}}
+    blur = ui_node(7, "Blur", inputs=[socket("image", 1), widget], outputs=[{"type": "IMAGE"}], widgets_values=[3])
+    first = [inner_link(1, -10, 0, 7, 0), inner_link(2, -10, 1, 7, 1), inner_link(3, 7, 0, 8, 0)]
+    inner = {
+        "id": "inner",
+        "inputs": [{"name": "image", "linkIds": [1]}, {"name": "size", "linkIds": [2]}],
+        "nodes": [{**blur, "id": 9}],
+        "links": [inner_link(1, -10, 0, 9, 0), inner_link(2, -10, 1, 9, 1), inner_link(3, 9, 0, -20, 0)],
+    }
+    shown = {**socket("size", 4, "INT"), "widget": {"name": "size"}}
+    nested = ui_node(8, "inner", inputs=[socket("image", 3), shown], outputs=[{"type": "IMAGE"}], widgets_values=[])
+    stage = {
+        "id": "stage",
+        "inputs": [
+            {"name": "picture", "linkIds": [1]},
+            {"name": "size", "linkIds": [2]},
+            {"name": "size_2", "linkIds": [4]},
+        ],
+        "nodes": [blur, nested],
+        "links": [*first, inner_link(4, -10, 2, 8, 1), inner_link(5, 8, 0, -20, 0)],
+    }
+    block = ui_node(2, "stage", inputs=[socket("picture", 1)], outputs=[{"type": "IMAGE"}], **outer)
+    nodes = [
+        ui_node(1, "Make", widgets_values=[5, "fixed", "b"]),
+        block,
+        ui_node(3, "Save", inputs=[socket("image", 2)]),
+    ]
+    links = [[1, 1, 0, 2, 0, "IMAGE"], [2, 2, 0, 3, 0, "IMAGE"]]
+    return {"nodes": nodes, "links": links, "definitions": {"subgraphs": [stage, inner]}}
+
+
+@pytest.mark.parametrize(
+    ("outer", "sizes"),
+    [
+        ({"widgets_values": []}, (3, 3)),
+        ({"widgets_values": [11, 12]}, (11, 12)),
+        ({"widgets_values": [12], "properties": {"proxyWidgets": [["8", "size"]]}}, (3, 12)),
+        ({"widgets_values": [11], "properties": {"proxyWidgets": [["-1", "size"]]}}, (11, 3)),
+    ],
+)
+def test_subgraphs_become_flat(outer: dict[str, Any], sizes: tuple[int, int]) -> None:
+    """With the values that the block outside has for widgets inside, whichever way a front end lists them."""
+    found = api_format(subgraph_file(**outer), SOME_TYPES.get)
+    assert {node_id: node["inputs"] for node_id, node in found.items()} == {
+        "1": {"seed": 5, "name": "b"},
+        "2:7": {"image": ["1", 0], "size": sizes[0]},
+        "2:8:9": {"image": ["2:7", 0], "size": sizes[1]},
+        "3": {"image": ["2:8:9", 0], "x": None},
+    }
+
+
+@pytest.mark.parametrize(("mode", "source"), [(2, None), (4, ["1", 0])])
+def test_a_subgraph_that_is_switched_off(mode: int, source: Any) -> None:
+    file = subgraph_file(widgets_values=[])
+    file["nodes"][1]["mode"] = mode
+    found = api_format(file, SOME_TYPES.get)
+    assert list(found) == ["1", "3"]
+    assert found["3"]["inputs"].get("image") == source
 
 
 def test_a_ui_file_is_queued(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -458,7 +527,8 @@ def test_a_ui_file_is_queued(fake: Fake, capsys: pytest.CaptureFixture[str]) -> 
     assert queue(fake, str(source), "--set", "Sample.noise_seed=7") == 0
     assert fake.posted("/prompt")[0]["prompt"]["6"]["inputs"]["noise_seed"] == 7
     capsys.readouterr()
-    Path("s.json").write_text('{"nodes": [], "links": [], "definitions": {"subgraphs": [{}]}}')
-    assert "Export (API)" in refused(fake, 2, capsys, "s.json")
+    circle = {"id": "u", "inputs": [], "nodes": [{"id": 1, "type": "u"}], "links": []}
+    Path("s.json").write_text(json.dumps({**circle, "definitions": {"subgraphs": [circle]}}))
+    assert "contains itself" in refused(fake, 2, capsys, "s.json")
     Path("b.json").write_text('{"nodes": [{"id": 1}], "links": []}')
     assert "found a broken one" in refused(fake, 2, capsys, "b.json")

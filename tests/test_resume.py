@@ -319,3 +319,14 @@ def test_content_tells_types_and_values_apart() -> None:
     assert content_digest(0.0) != content_digest(-0.0)
     with pytest.raises(NoContent, match="object"):
         content_digest([object()])
+
+
+def test_a_stage_whose_content_cannot_be_told_is_not_kept_and_says_so_once(
+    stage: Stage, whole: list[Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(stage.model.transformer), "patches", "by others")
+    found, told = stage.run(StateFolder(tmp_path))
+    assert equal(found, whole)
+    assert told == ["finished steps are not kept for resuming: they depend on a model that other nodes have changed"]
+    assert stage.run(StateFolder(tmp_path), keep_after=60)[1] == []  # a short one needs no word
+    assert list(tmp_path.iterdir()) == []

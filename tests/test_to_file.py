@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ import torch
 from torch import Tensor
 
 from openltx.media.av_reader import read_frames, read_sound
+from openltx.media.health import SoundHealth, audio_faults
+from openltx.media.stored_sound import stored_sound
 from openltx.media.targets import whole_file
+from openltx.model_loaders.free_memory import without_holes
 from openltx.networks.video_vae.decoder import VideoDecoder
 from openltx.nodes import frames as frames_module
 from openltx.nodes.decode import DecodeAudio, DecodeVideo
@@ -20,6 +25,7 @@ from openltx.nodes.frames import Cut, decoded_frames
 from openltx.nodes.host.standalone.settings import Settings, use
 from openltx.nodes.latents import EmptyAVLatent, video_of
 from openltx.nodes.load import INSIDE, LoadModel
+from openltx.nodes.made import digest
 from openltx.nodes.save import SaveAV
 from openltx.nodes.to_file import DecodeToFile
 
@@ -100,3 +106,38 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob("*.mp4"))
+
+
+def test_a_sound_on_the_disk_is_the_one_in_memory(tmp_path: Path) -> None:
+    pieces = [torch.randn(2, count) for count in (1000, 70000, 3)]
+    whole = torch.cat(pieces, dim=1)
+    with stored_sound(tmp_path / "a.mp4", iter(pieces)) as sound:
+        assert torch.equal(sound(0, 1 << 20), whole)
+        assert torch.equal(sound(990, 20), whole[:, 990:1010])
+        assert sound(whole.shape[1], 5).shape == (2, 0)
+        assert sound.digest() == digest(whole, 1)
+        assert not list(tmp_path.iterdir())  # it has no name: a kill leaves nothing
+    assert not list(tmp_path.iterdir())
+
+
+def test_sound_that_passes_by_is_judged_as_a_whole() -> None:
+    for whole in (torch.zeros(2, 9000), torch.full((2, 9000), 0.1), torch.ones(2, 9000), torch.randn(2, 9000)):
+        health = SoundHealth()
+        for piece in health.watch(torch.split(whole, 1000, dim=1)):
+            assert piece.shape == (2, 1000)
+        assert health.faults() == audio_faults(whole)
+        assert health.faults()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a way of glibc")
+def test_memory_without_holes_lets_go_of_what_is_freed() -> None:
+    """Freed tensors between living ones keep their pages in glibc's heap, but not inside the block."""
+    with without_holes():
+        every = [torch.ones(2**19) for _ in range(64)]  # 2 MiB each
+        before = resident()
+        del every[::2]
+        assert before - resident() > 50 * 2**20
+
+
+def resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

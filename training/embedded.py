@@ -22,6 +22,7 @@ from .stages.transformer import TransformerTask
 from .stages.video_codec import fit_codec
 from .stages.video_decoder import VideoDecoderTask
 from .stages.video_encoder import VideoEncoderTask
+from .stages.video_finish import VideoFinishTask
 from .stages.video_joint import VideoJointTask
 from .stages.vocoder import VocoderTask
 from .store import WORK, Store
@@ -49,6 +50,7 @@ STAGES = (
     Stage(name="latents", job=fill_cache),
     Stage(name="transformer", minutes=25, task=TransformerTask),
     Stage(name="video_joint", minutes=8, task=VideoJointTask),
+    Stage(name="video_finish", minutes=40, task=VideoFinishTask),
     Stage(name="own_latents", job=fill_own_cache),
     Stage(name="transformer_again", minutes=40, task=TransformerTask),  # in all, on the encoder's own latents
 )

@@ -98,16 +98,16 @@ def retake(rewriter: Rewriter, node: Node, row: Row) -> None:
         "start": rewriter.input(node, "start_time"),
         "end": rewriter.input(node, "end_time"),
         "streams": " and ".join(streams) or "video and audio",
+        "outside": rewriter.input(node, "mask_init_value") or 0.0,
+        "frame_rate": rewriter.input(node, "video_fps") or 0.0,
+        "mask": rewriter.input(node, "spatial_mask"),
     }
-    made = rewriter.add("OpenLTXConditionRetake", inputs, node)
+    made = rewriter.add("OpenLTXTimeMask", {name: value for name, value in inputs.items() if value is not None}, node)
     by_type = {"LATENT": [made, 0], "MODEL": rewriter.input(node, "model")}
     names = [kind if kind != "CONDITIONING" else name for name, kind in node.outputs]
     rewriter.give(node, [by_type.get(name, rewriter.input(node, name)) for name in names] or [[made, 0]])
     rewriter.made[node.id] = made
-    rewriter.report.differs(
-        f"{node.name}: every token that touches the seconds is made anew, ComfyUI's node takes fewer"
-    )
-    told(rewriter, node, row, ["OpenLTXConditionRetake"], "spatial masks: Condition: Inpaint Mask (LTX)")
+    told(rewriter, node, row, ["OpenLTXTimeMask"], "slope_len softens nothing in a mask")
 
 
 def time_masks(rewriter: Rewriter, node: Node, row: Row) -> None:

@@ -81,7 +81,9 @@ def adapters_by_layer(uses: Sequence[LoraUse]) -> dict[str, list[Adapter]]:
     """Of each layer that changes, in the order of the LoRAs; those of strength 0 are left out."""
     found: defaultdict[str, list[Adapter]] = defaultdict(list)
     for use in uses:
-        loaded = use.lora.file.load([name for parts in use.matched.layers.values() for name in parts.values()])
+        names = [name for parts in use.matched.layers.values() for name in parts.values()]
+        use.lora.file.read_ahead(names)
+        loaded = use.lora.file.load(names)
         for layer, parts in use.matched.layers.items():
             strength = use.strengths.of(layer)
             if strength != 0:

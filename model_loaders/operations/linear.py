@@ -17,6 +17,9 @@ from .scaled_mm import can_multiply, scaled_product
 
 Change = Callable[[Tensor], Tensor]
 
+# how a product with a stored weight is taken
+EXACT, SCALED, KITCHEN = "dequantised in each call", "products of 8-bit floats", "products by comfy-kitchen"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -81,15 +84,24 @@ class StoredLinear(nn.Linear):
         output = super().forward(input) if self.recipe is None else self._stored_product(input, self.recipe)
         return output if self.pair is None else output + self.pair(input)
 
+    def way(self, x: Tensor) -> str:
+        """How a product with an input of the dtype and on the device of x is taken: EXACT, SCALED or KITCHEN."""
+        layer = None if self.recipe is None or self.changes else self.recipe.layer
+        if layer is None:
+            return EXACT
+        if can_multiply(x, self._tensors(), layer):
+            return SCALED
+        return KITCHEN if kitchen.can_multiply(x, self._tensors(), layer) else EXACT
+
     def _stored_product(self, x: Tensor, recipe: Recipe) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x.dtype)
         learning = torch.is_grad_enabled() and x.requires_grad  # a product of 8-bit floats has no gradient
-        layer = None if self.changes or learning else recipe.layer
-        if layer is not None and can_multiply(x, self._tensors(), layer):
+        way = EXACT if learning else self.way(x)
+        if way == EXACT or recipe.layer is None:
+            return F.linear(x, self.dense_weight(x.dtype), bias)
+        if way == SCALED:
             return scaled_product(x, self._tensors(), bias)
-        if layer is not None and kitchen.can_multiply(x, self._tensors(), layer):
-            return kitchen.product(x, self._tensors(), layer, bias, self.out_features)
-        return F.linear(x, self.dense_weight(x.dtype), bias)
+        return kitchen.product(x, self._tensors(), recipe.layer, bias, self.out_features)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {part: getattr(self, part) for part in self._parts}

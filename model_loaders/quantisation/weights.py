@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..assemble import Network, assign, build_on_meta, refuse_mismatch
 from ..checkpoint import Checkpoint, CheckpointError
+from ..collector import uncollected
 from ..gguf.blocks import QUANTISED_TYPES
 from .discovery import LEGACY_MARKER, companions, quantised_layers
 from .formats import dequantise, padded, stored_shape
@@ -29,6 +30,12 @@ class Weights:
     file: Checkpoint
     tensors: dict[str, str]  # {parameter name: name in the file}
     quantised: dict[str, QuantisedLayer]  # by parameter name
+
+    @property
+    def names(self) -> list[str]:
+        """In the file, scales included."""
+        stored = (name for layer in self.quantised.values() for name in layer.tensors.values())
+        return list(dict.fromkeys([*self.tensors.values(), *stored]))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -102,6 +109,7 @@ def plain_weights(file: Checkpoint, tensors: Mapping[str, str]) -> Weights:
     return Weights(file=file, tensors=parameters, quantised=quantised)
 
 
+@uncollected()
 def assemble_plain(
     build: Callable[[], Network], parts: Sequence[Weights], *, what: str, dtype: torch.dtype | None = None
 ) -> Network:
@@ -109,6 +117,8 @@ def assemble_plain(
 
     dtype: of the weights that are quantised in the file; None: that of the plain ones beside them, or bfloat16.
     """
+    for part in parts:
+        part.file.read_ahead(part.names)
     network = build_on_meta(build)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: shape for part in parts for name, shape in part.shapes_for(expected).items()}

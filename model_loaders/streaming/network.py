@@ -12,7 +12,7 @@ from torch import nn
 from ...networks.transformer import Transformer
 from ...networks.transformer.block import Block
 from ..lora.network import LoraUse, apply_loras
-from ..operations import StoredLinear
+from ..operations import StoredLinear, tell_ways
 from ..placement import Placement
 from .blocks import HostBlock
 from .stream import BlockStream
@@ -37,6 +37,11 @@ class StreamedTransformer(Transformer):
         """What brings the blocks."""
         assert self._stream is not None
         return self._stream
+
+    @property
+    def device_bytes(self) -> int:
+        """Of the slots that blocks come to."""
+        return 0 if self._stream is None else self._stream.device_bytes
 
     def to(self, *arguments: Any, **options: Any) -> StreamedTransformer:
         """Stays where it was placed: moving it would load every block."""
@@ -85,6 +90,7 @@ def streamed_transformer(
     streamed._place = {index: place for place, index in enumerate(sorted(coming))}
     if hosted:
         streamed._stream = BlockStream(hosted, device, slots=placement.slots, pinned=placement.pinned)
+    tell_ways(streamed, device, dtype)
     return streamed
 
 

@@ -14,7 +14,7 @@ from .latents import (
 )
 from .mel import log_mel
 from .resample import resample
-from .waveform import decode_audio, encode_audio, to_stereo
+from .waveform import decode_audio, decode_audio_pieces, encode_audio, to_stereo
 
 __all__ = [
     "AudioDecoder",
@@ -23,6 +23,7 @@ __all__ = [
     "PerChannelStatistics",
     "conform_latent",
     "decode_audio",
+    "decode_audio_pieces",
     "decode_mel",
     "encode_audio",
     "log_mel",

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..operations import Operations, torch_operations
+from ..vocoder.chunks import even_step
 from .blocks import CausalConv2d, Level, Middle, Upsample, pixel_norm
 from .config import STEREO, AudioVAEConfig
 from .latents import PerChannelStatistics, mel_frames
@@ -79,14 +80,16 @@ def decode_mel(decoder: AudioDecoder, latent: Tensor, *, chunk_frames: int = CHU
     audio needs about 30 MB of activations at full size, a piece of 500 frames 0.7 GB.
     Raises ValueError for a chunk_frames below 1 and for a latent of another shape.
     """
-    if chunk_frames < 1:
-        raise ValueError(f"expected chunk_frames of at least 1, found {chunk_frames}")
-    if latent.ndim != 4 or latent.shape[2] <= chunk_frames or decoder.attends:
+    total = latent.shape[2] if latent.ndim == 4 else 0
+    step = even_step(total, chunk_frames)
+    if step >= total or decoder.attends:
         whole: Tensor = decoder(latent)
         return whole
-    total, pieces = latent.shape[2], []
-    for start in range(0, total, chunk_frames):
-        stop, first = min(start + chunk_frames, total), max(0, start - decoder.past_frames)
-        mel = decoder(latent[:, :, first:stop])  # its row 0 is row 4·first of the whole
-        pieces.append(mel[:, :, (mel_frames(start) if start else 0) - 4 * first :])
+    window, pieces = min(step + decoder.past_frames, total), []
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        first = min(max(0, start - decoder.past_frames), total - window)
+        mel = decoder(latent[:, :, first : first + window])  # its row 0 is row 4·first of the whole
+        rows = slice((mel_frames(start) if start else 0) - 4 * first, mel_frames(stop) - 4 * first)
+        pieces.append(mel[:, :, rows].clone())  # a view would hold what the window has more
     return torch.cat(pieces, dim=2)

@@ -3,11 +3,13 @@
 # B batch, S channels, N samples, C latent channels, T latent frames, f latent bins
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from einops import reduce
 from torch import Tensor
 
-from ..vocoder import Vocoder, vocode
+from ..vocoder import Vocoder, vocode_pieces
 from ..vocoder.chunks import CHUNK_FRAMES as MEL_CHUNK
 from .decoder import CHUNK_FRAMES, AudioDecoder, decode_mel
 from .encoder import AudioEncoder
@@ -44,9 +46,17 @@ def decode_audio(
     N is 10 ms for each of the 4T−3 mel frames. Memory does not grow with T beyond the waveform itself. chunk: latent
     frames (25 a second) at a time; None: as many as are fast. A chunk's neighbours are computed again.
     """
+    pieces = list(decode_audio_pieces(decoder, vocoder, latent, chunk=chunk))
+    return torch.cat(pieces, dim=-1), vocoder.output_sampling_rate
+
+
+def decode_audio_pieces(
+    decoder: AudioDecoder, vocoder: Vocoder, latent: Tensor, *, chunk: int | None = None
+) -> Iterator[Tensor]:
+    """The waveform of `decode_audio` in order, in pieces (B, 2, n); only the log-mel, 51 KB a second, is held whole."""
     frames, mel_frames = (CHUNK_FRAMES, MEL_CHUNK) if chunk is None else (chunk, 4 * chunk)
     mel = decode_mel(decoder, latent.to(torch.float32), chunk_frames=frames)
-    return vocode(vocoder, mel, chunk_frames=mel_frames), vocoder.output_sampling_rate
+    return vocode_pieces(vocoder, mel, chunk_frames=mel_frames)
 
 
 def to_stereo(waveform: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..attention import BiasRows, attention
+from ..attention import BiasRows, Watcher, attention
 from ..operations import Operations, torch_operations
 from .modulation import by_tokens
 from .perturbations import Keep
@@ -19,6 +19,8 @@ from .rope import RopeTable, rotate
 
 class Attention(nn.Module):
     """Attention with query and key norms over all heads together, optional rotation, optional gate for each head."""
+
+    watcher: Watcher | None = None  # is shown the queries and keys of every call
 
     def __init__(
         self,
@@ -52,7 +54,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x (B, T, query width) attends to context (B, S, context width); result like x."""
         values = self.values(context)
-        attended = attention(self.queries(x, rope), self.keys(context, context_rope), values, bias=bias)
+        queries, keys = self.queries(x, rope), self.keys(context, context_rope)
+        attended = attention(queries, keys, values, bias=bias, watcher=self.watcher)
         return self.output(attended, self.gates(x))
 
     def within(
@@ -73,7 +76,7 @@ class Attention(nn.Module):
             return self.output(values, gates)
         queries, keys = self.queries(x, rope), self.keys(x, rope)
         del x
-        attended = attention(queries, keys, values, bias=bias)
+        attended = attention(queries, keys, values, bias=bias, watcher=self.watcher)
         del queries, keys
         if isinstance(keep, Tensor):
             attended = torch.where(keep[..., None], attended, values)

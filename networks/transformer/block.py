@@ -106,7 +106,7 @@ class Block(nn.Module):
         layer, prepared = self._layer(PREFIXES[name] + "attn2"), stream.prepared
         queries = layer.queries(query)
         keys, values = self._text_keys_values(name, stream, prepared.context, prepared.text_cache)
-        attended = attention(queries, keys, values, bias=prepared.context_bias)
+        attended = attention(queries, keys, values, bias=prepared.context_bias, watcher=layer.watcher)
         if prepared.other is not None:
             keys, values = self._text_keys_values(name, stream, prepared.other.context, prepared.other.cache)
             attended = prepared.other.merge(attended, attention(queries, keys, values))

@@ -55,18 +55,18 @@ class Modulation:
         """With a table (R, D) added to every distinct entry, in the dtype of `values`."""
         return Modulation(values=self.values + table.to(self.values), index=self.index)
 
-    def row(self, row: int, tokens: slice = ALL_TOKENS) -> Tensor:
-        """Row `row` for some tokens: (B, tokens, D), or broadcasting (B or 1, 1, D)."""
+    def row(self, row: int, tokens: slice | None = None) -> Tensor:
+        """Row `row` for some tokens, or all: (B, tokens, D), or broadcasting (B or 1, 1, D)."""
         return self._spread(self.values[:, row], tokens)
 
-    def scale(self, row: int, tokens: slice = ALL_TOKENS) -> Tensor:
+    def scale(self, row: int, tokens: slice | None = None) -> Tensor:
         """1 + row, added before it is spread over the tokens."""
         return self._spread(1 + self.values[:, row], tokens)
 
-    def _spread(self, values: Tensor, tokens: slice) -> Tensor:
+    def _spread(self, values: Tensor, tokens: slice | None) -> Tensor:
         if self.index is None:
             return values[:, None]
-        return F.embedding(self.index[:, tokens], values)
+        return F.embedding(self.index if tokens is None else self.index[:, tokens], values)
 
 
 def table_modulation(table: Tensor, like: Tensor) -> Modulation:

@@ -40,7 +40,9 @@ class KeepTable:
         self._masks: dict[tuple[bool, ...], Tensor] = {}
 
     def keep(self, kind: PerturbationType, block: int) -> Keep:
-        kept = tuple(not any(item.skips(kind, block) for item in sample) for sample in self._perturbations)
+        if not self._perturbations:  # a compiled block must not depend on its number
+            return True
+        kept = self._kept(kind, block)
         if all(kept):
             return True
         if not any(kept):
@@ -48,6 +50,9 @@ class KeepTable:
         if kept not in self._masks:
             self._masks[kept] = torch.tensor(kept, device=self._device)[:, None, None]
         return self._masks[kept]
+
+    def _kept(self, kind: PerturbationType, block: int) -> tuple[bool, ...]:
+        return tuple(not any(item.skips(kind, block) for item in sample) for sample in self._perturbations)
 
 
 def check_perturbations(perturbations: SamplePerturbations | None, *, batch: int, num_layers: int) -> None:

@@ -3,7 +3,7 @@
 # B batch, C channels, F frames, H height, W width, N frames of a padded window
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,11 +50,15 @@ class NormSiLU:
         elif x.device.type == "cpu":
             # Frame by frame in float32: a product of two dtypes makes float32 copies of whole maps on a CPU.
             for frame, target in zip(x.unbind(2), out.unbind(2), strict=True):  # B C H W
-                exact = frame.float()[:, :, None]
-                target.copy_(F.silu(self._modulate(exact * _reciprocal_rms(exact)), inplace=True)[:, :, 0])
+                target.copy_(self._one_frame(frame))
         else:
             torch.mul(x, _reciprocal_rms(x), out=out)
             F.silu(self._modulate(out), inplace=True)
+
+    def _one_frame(self, frame: Tensor) -> Tensor:
+        """Of (B, C, H, W), float32."""
+        h = frame.to(torch.float32, copy=True)[:, :, None]
+        return F.silu(self._modulate(h.mul_(_reciprocal_rms(h))), inplace=True)[:, :, 0]
 
     def _modulate(self, h: Tensor) -> Tensor:
         if self.shift is None or self.scale is None:
@@ -100,26 +104,40 @@ class CausalConv3d(nn.Module):
 
         `convolve` is a second step so that a caller can drop x before the result is allocated.
         """
-        batch, channels, frames, height, width = x.shape
+        if x.shape[2] == 0:
+            return self.laid_out([x], write, front=0, behind=0)
+        kept = stream.take(self)
+        front = kept.shape[2] if kept is not None else 1 + self.causal
+        window = self.laid_out([x], write, front=front, behind=int(last and not self.causal))
+        if kept is not None:
+            window[:, :, :front] = kept
+        if not last:
+            stream.keep(self, window[:, :, self._count(window) * self.stride[0] :])
+        return window
+
+    def laid_out(self, parts: Sequence[Tensor], write: Writer, *, front: int, behind: int) -> Tensor:
+        """write(part) of all parts (B, C, f, H, W) one behind the other, padded in space, in one new tensor.
+
+        The first frame stands `front` times more before them, the last one `behind` times more behind. Without any
+        frame: none.
+        """
+        x, frames = parts[-1], sum(part.shape[2] for part in parts)
+        batch, channels, _, height, width = x.shape
         size = height + 2 * self.edge, width + 2 * self.edge
         if frames == 0:
             return x.new_empty(batch, channels, 0, *size)
-        kept = stream.take(self)
-        front = kept.shape[2] if kept is not None else 1 + self.causal
-        behind = int(last and not self.causal)
         # torch lays the weights out anew for such a map in every call: only for one that is larger than they are
         weights = self.conv.in_channels * self.conv.out_channels * KERNEL**3
         layout = torch.channels_last_3d if channels_last(x) and x.numel() > weights else torch.contiguous_format
         shape = batch, channels, front + frames + behind, *size
         window = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
-        new = window[:, :, front : front + frames]
-        write(x, new[..., self.edge : self.edge + height, self.edge : self.edge + width])
-        self._fill_edges(new)
-        window[:, :, :front] = new[:, :, :1] if kept is None else kept
-        if behind:
-            window[:, :, -1:] = new[:, :, -1:]
-        if not last:
-            stream.keep(self, window[:, :, self._count(window) * self.stride[0] :])
+        end = front
+        for part in parts:
+            start, end = end, end + part.shape[2]
+            write(part, window[:, :, start:end, self.edge : self.edge + height, self.edge : self.edge + width])
+        self._fill_edges(window[:, :, front:end])
+        window[:, :, :front] = window[:, :, front : front + 1]
+        window[:, :, end:] = window[:, :, end - 1 : end]
         return window
 
     def convolve(self, window: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 # B batch, C channels, F frames, H height, W width
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from ..operations import Operations, torch_operations
 from .config import PaddingMode
 from .convolution import CausalConv3d, NormSiLU
-from .streaming import Layer, Stream
+from .streaming import Layer, Stream, latest
 from .timestep import TimeEmbedder, scale_shift_rows
 
 GROUP_NORM_EPS = 1e-6
+LAG = 2  # frames by which a block of two convolutions is behind its input, unless they are causal
 TABLE_ROWS = 4  # shift 1, scale 1, shift 2, scale 2
 
 
@@ -59,11 +61,29 @@ class ResidualBlock(nn.Module):
                 stream.keep((self, "clip"), x)
                 return self.conv1.forward(x[:, :, :0], stream, last)  # nothing yet, in the right shape
         write1, write2 = self._activations(embedding)
-        h = self.conv1.convolve(self.conv1.window(x, stream, last, write1))
+        parts, window = self._first_window(x, stream, last, write1)
+        h = self.conv1.convolve(window)
+        del window
         window = self.conv2.window(self._with_noise(h, stream, 1), stream, last, write2)
         del h  # before the next map of its size is made
         h = self._with_noise(self.conv2.convolve(window), stream, 2)
-        return self._add_shortcut(h, x, stream)
+        return self._add_shortcut(h, parts)
+
+    def _first_window(self, x: Tensor, stream: Stream, last: bool, write: NormSiLU) -> tuple[list[Tensor], Tensor]:
+        """The frames whose results follow from here on, and the window of conv1.
+
+        Two convolutions that look one frame ahead lag two frames behind. These two are kept as they came, for the
+        shortcut, and normed again for conv1: it would keep a second copy of them otherwise.
+        """
+        if self.conv1.causal or self.changes_width:
+            return [x], self.conv1.window(x, stream, last, write)
+        kept = stream.take(self)
+        parts = [x] if kept is None else [kept, x]
+        begins = kept is None or kept.shape[2] < LAG
+        window = self.conv1.laid_out(parts, write, front=int(begins), behind=int(last))
+        if not last:
+            stream.keep(self, latest(parts, LAG))
+        return parts, window
 
     def _activations(self, embedding: Tensor | None) -> tuple[NormSiLU, NormSiLU]:
         if embedding is None:
@@ -78,11 +98,12 @@ class ResidualBlock(nn.Module):
         noise = stream.once((self, index), lambda: stream.draw(h.shape[-2:])).to(h)  # H W
         return h.add_((noise * table.to(h))[:, None])
 
-    def _add_shortcut(self, h: Tensor, x: Tensor, stream: Stream) -> Tensor:
+    def _add_shortcut(self, h: Tensor, parts: Sequence[Tensor]) -> Tensor:
         if self.changes_width:
-            return h.add_(self.conv_shortcut(self.norm3(x)))
+            return h.add_(self.conv_shortcut(self.norm3(parts[-1])))
         start = 0
-        for part in stream.oldest(self, x, h.shape[2]):
+        for part in parts:
+            part = part[:, :, : h.shape[2] - start]
             h[:, :, start : start + part.shape[2]].add_(part)
             start += part.shape[2]
         return h

@@ -124,11 +124,22 @@ def _sized(stage: Stage, pieces: Iterable[Piece], limit: int, rejoin: bool) -> I
         waiting = [torch.cat([*waiting, x], dim=2) if waiting else x]
         del x
         if waiting[0].shape[2] > step:
-            yield from cut(waiting.pop(), step, step, last)
+            yield from _shared_out(waiting, step, last)
         elif last or not rejoin:
             yield waiting.pop(), last
     if waiting:
         yield waiting.pop(), False
+
+
+def _shared_out(waiting: list[Tensor], step: int, last: bool) -> Iterator[Piece]:
+    """The one clip that waits in pieces of `step` frames. What is left waits as a copy: a view would hold it all."""
+    while waiting[0].shape[2] > step:
+        clip = waiting.pop()
+        waiting.append(clip[:, :, step:].clone())
+        piece = [clip[:, :, :step].clone()]
+        del clip
+        yield piece.pop(), False
+    yield waiting.pop(), last
 
 
 def cut(clip: Tensor, first: int, step: int, last: bool = True) -> Iterator[Piece]:
@@ -137,6 +148,14 @@ def cut(clip: Tensor, first: int, step: int, last: bool = True) -> Iterator[Piec
     while start < frames:
         yield clip[:, :, start:end], last and end >= frames
         start, end = end, end + step
+
+
+def latest(parts: Sequence[Tensor], count: int) -> Tensor:
+    """The last `count` frames of parts that follow each other, or all where there are fewer."""
+    missing = max(0, count - parts[-1].shape[2])
+    earlier = [part[:, :, max(0, part.shape[2] - missing) :] for part in parts[:-1] if missing]
+    ends = [*earlier, parts[-1][:, :, max(0, parts[-1].shape[2] - count) :]]
+    return ends[0] if len(ends) == 1 else torch.cat(ends, dim=2)
 
 
 def join(pieces: Iterable[Tensor], out: Tensor) -> Tensor:

@@ -31,17 +31,28 @@ def vocode(vocoder: Vocoder, mel: Tensor, *, chunk_frames: int = CHUNK_FRAMES) -
 
 
 def vocode_pieces(vocoder: Vocoder, mel: Tensor, *, chunk_frames: int = CHUNK_FRAMES) -> Iterator[Tensor]:
-    """The waveform of `vocode` in order, each piece (B, 2, chunk_frames · samples_per_frame), the last one shorter.
+    """The waveform of `vocode` in order, in pieces (B, 2, n · samples_per_frame) with n <= chunk_frames.
 
     A mel frame lasts 10 ms. Raises ValueError for a chunk_frames below 1.
     """
-    if chunk_frames < 1:
-        raise ValueError(f"expected chunk_frames of at least 1, found {chunk_frames}")
-    total, scale = mel.shape[2], vocoder.samples_per_frame
-    for start in range(0, total, chunk_frames):
-        stop = min(start + chunk_frames, total)
-        first = max(0, start - vocoder.context_frames)
-        first -= first % vocoder.frame_alignment
-        last = min(stop + vocoder.context_frames, total)
+    total, scale, align = mel.shape[2], vocoder.samples_per_frame, vocoder.frame_alignment
+    step, context = even_step(total, chunk_frames), vocoder.context_frames
+    # windows of one size: kernels are made, and kept, for each size that is met
+    window = min(step + 2 * context + align - 1, total)
+    for start in range(0, total, step):
+        stop = min(start + step, total)
+        first = min(max(0, start - context), total - window)
+        first -= first % align
+        last = min(max(first + window, stop + context), total)
         waveform: Tensor = vocoder(mel[:, :, first:last])
-        yield waveform[..., (start - first) * scale : (stop - first) * scale]
+        yield waveform[..., (start - first) * scale : (stop - first) * scale].clone()  # a view would hold the window
+
+
+def even_step(total: int, most: int) -> int:
+    """How long pieces are when `total` frames are cut into as few as may be, about alike, of at most `most` each.
+
+    Raises ValueError for a `most` below 1.
+    """
+    if most < 1:
+        raise ValueError(f"expected chunk_frames of at least 1, found {most}")
+    return max(1, -(-total // max(1, -(-total // most))))

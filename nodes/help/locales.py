@@ -14,6 +14,7 @@ from typing import Any
 
 from ..host.standalone import io
 from ..host.standalone.schema import Registry, schema_of
+from .pages import number
 
 LOCALES = Path(__file__).resolve().parents[2] / "locales"
 PHRASES = LOCALES / "phrases.json"
@@ -40,9 +41,20 @@ def locale_files(registry: Registry, known: Phrases) -> dict[Path, str]:
 
 
 def definitions(registry: Registry, translate: Callable[[str], str | None]) -> dict[str, Any]:
-    """Of every node what `translate` knows; None of it leaves an entry out."""
+    """Of every node what `translate` knows; None of it leaves an entry out. Tooltips end in the legal range."""
     made = {name: _filled(_node(schema_of(node)), translate) for name, node in registry.items()}
+    for name, content in made.items():
+        for entry in schema_of(registry[name]).inputs:
+            shown = content.get("inputs", {}).get(entry.id, {})
+            if "tooltip" in shown:
+                shown["tooltip"] += _range(entry)
     return {name: content for name, content in made.items() if content}
+
+
+def _range(entry: io.BaseInput) -> str:
+    """Of a number, without words; empty for other inputs."""
+    numeric = isinstance(entry, io.Int.Input | io.Float.Input) and entry.min is not None
+    return f" [{number(entry.min)} … {number(entry.max)}]" if numeric else ""
 
 
 def texts_of(registry: Registry) -> list[str]:

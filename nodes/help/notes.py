@@ -9,6 +9,7 @@ from __future__ import annotations
 from .note import Note
 from .notes_after import CLIPS, ENDINGS, GUIDANCE, STAGES
 from .notes_before import ENCODING, ITEMS, LATENTS, LOADERS
+from .notes_shots import SHOTS
 
 NOTES: dict[str, Note] = {
     **LOADERS,
@@ -19,4 +20,5 @@ NOTES: dict[str, Note] = {
     **STAGES,
     **CLIPS,
     **ENDINGS,
+    **SHOTS,
 }

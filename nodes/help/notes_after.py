@@ -83,6 +83,18 @@ GUIDANCE = {
         "by nodes of your own.",
         errors=(SEVERAL_PROMPTS, OTHER_CONTEXTS),
     ),
+    "OpenLTXRecordAttention": Note(
+        use="Connect the marked model to the guider or sampler, and the second output with the sampled latent to "
+        "Attention Map (LTX). Only the pass under the positive prompt is looked at. Tokens of the text are counted as "
+        "the text encoder cuts it, the first one begins the text.",
+        memory="The strengths are made for some queries at a time (64 MiB) and kept as one number a cell.",
+        errors=(
+            "block: expected 0 to …, found …; choose one of them",
+            "tokens: expected numbers from 0 to …, found …; name tokens that are there",
+            "attention: expected a step below …, found …; choose one of the run's",
+            "attention: expected a guider without tiles, which see parts alone, found some; remove them",
+        ),
+    ),
     "OpenLTXTiledGuider": Note(
         memory="Only the tokens of one tile are in a model call: two tiles take about half, and their overlap.",
         errors=(TILES,),
@@ -190,6 +202,14 @@ ENDINGS = {
     "OpenLTXDecodeAudio": Note(errors=(NO_SOUND, MIXED)),
     "OpenLTXDecodeKeyframes": Note(
         errors=("keyframes: expected generated keyframes, found none; add slots to the stage's latent", MIXED),
+    ),
+    "OpenLTXAttentionMap": Note(
+        errors=(
+            "attention: expected a run of the marked model, found none; sample with the model of Record Attention "
+            "(LTX)",
+            "latent: expected the one that was sampled, of at most … cells, found …; connect the sampler's output",
+            "images: expected the decoded clip of … latent frames, found … pictures; connect Decode Video (LTX)",
+        ),
     ),
     "OpenLTXDecodeToFile": Note(
         use="In place of Decode Video, Decode Audio and Save AV File where nothing between them changes the frames.",

@@ -228,6 +228,11 @@ ITEMS = {
         use="Encode the clip (Encode Video, Encode Audio, Join AV), then name the seconds to make again.",
         errors=("retake: expected one retake, before all other items, as it overwrites the mask; move it up",),
     ),
+    "OpenLTXTimeMask": Note(
+        use="As the node pack's retake by time, for sampling in the same way as its workflows. Condition: Retake (LTX) "
+        "takes every group of frames that the seconds touch, this node only those between: name longer seconds.",
+        errors=("retake: expected 0 <= start < end, found … and … s", NO_RATE),
+    ),
     "OpenLTXGivenAudio": Note(
         errors=(
             "audio: expected sound, found a silent clip; generate its sound, or load a sound file",

@@ -65,7 +65,7 @@ def _input_row(entry: io.BaseInput) -> tuple[str, ...]:
 def _legal(entry: io.BaseInput) -> str:
     """The values that an input may have, in words; empty for a link."""
     if isinstance(entry, io.Autogrow.Input):
-        return f"{entry.template.min} to {entry.template.max} links"
+        return f"{entry.template.min} to {len(entry.template.names)} links"
     if isinstance(entry, io.Combo.Input):
         return _choices(entry.options)
     if isinstance(entry, io.DynamicCombo.Input):
@@ -74,7 +74,7 @@ def _legal(entry: io.BaseInput) -> str:
         return "on, off"
     if isinstance(entry, io.Int.Input | io.Float.Input) and entry.min is not None:
         step = "" if entry.step in (None, 1) or isinstance(entry, io.Float.Input) else f", in steps of {entry.step}"
-        return f"{_number(entry.min)} to {_number(entry.max)}{step}"
+        return f"{number(entry.min)} to {number(entry.max)}{step}"
     return "text" if isinstance(entry, io.String.Input) else ""
 
 
@@ -97,10 +97,11 @@ def _default(entry: io.BaseInput) -> str:
         return ""
     if isinstance(value, bool):
         return "on" if value else "off"
-    return f"`{_number(value)}`"
+    return f"`{number(value)}`"
 
 
-def _number(value: Any) -> str:
+def number(value: Any) -> str:
+    """Without a fraction that is zero."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 

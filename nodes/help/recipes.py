@@ -37,6 +37,9 @@ RECIPES: Mapping[str, str] = MappingProxyType(
         "outpaint": "A clip becomes larger than it was, with an IC-LoRA for outpainting, in two stages.",
         "pixel_upscaler": "A clip is made larger, with an IC-LoRA; its sound stays.",
         "retake": "A part of a clip, given in seconds, is made anew, pictures and sound; the rest stays.",
+        "shots": "A film as a text: shots with their length, prompt, pictures, sounds and transitions; only what "
+        "changed is rendered anew.",
+        "shots_plan": "What a film of `shots` still needs: a table and a contact sheet, nothing is rendered.",
         "text_to_audio": "Text to sound alone: the stream of pictures is left out.",
         "text_to_av": "Text to video with sound, in the fewest nodes. Guidance by text alone; for the guidance that "
         "the models were published with take `one_stage`.",

@@ -26,6 +26,7 @@ MODEL_ROLES = (
     "latent_upscale_models",
     "model_patches",
 )
+ALIASES = {"diffusion_models": ("unet",), "text_encoders": ("clip",)}  # older names of folders, which ComfyUI reads too
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")  # never a pickled format
 
 MediaKind = Literal["image", "audio", "video"]
@@ -47,6 +48,11 @@ class OutputFile:
     def ui_entry(self) -> dict[str, str]:
         """The entry for a node's `ui` result: {"filename", "subfolder", "type"}."""
         return {"filename": self.filename, "subfolder": self.subfolder, "type": self.type}
+
+
+def role_folders(roots: Sequence[Path]) -> dict[str, list[Path]]:
+    """ComfyUI's layout: where the models of each role lie below `roots`, in the order of the roots."""
+    return {role: [root / name for root in roots for name in (role, *ALIASES.get(role, ()))] for role in MODEL_ROLES}
 
 
 def check_role(role: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from .containers import CommunityLatent, CommunityStates, GuideAttention, community_states, dilate_guide
 from .denoiser import CommunityDenoiser, community_noised
+from .from_states import community_of, community_options
 from .guidance import ChannelApg
 from .masks import (
     GREEN,
@@ -33,6 +34,8 @@ __all__ = [
     "blend_spatial",
     "community_latent",
     "community_noised",
+    "community_of",
+    "community_options",
     "community_states",
     "curve_in_pixels",
     "dilate_guide",

@@ -50,7 +50,7 @@ class CommunityDenoiser:
     ) -> None:
         """kept: indices (K,) of the video tokens that `predict` is made for (`CommunityStates.kept`); None: all."""
         self._states, self._predict, self._kept = states, predict, kept
-        free = states.map(lambda state: replace(state, mask=torch.ones_like(state.mask), frozen=False))
+        free = states.map(lambda state: replace(state, mask=torch.ones_like(state.mask)))
         self._inner = Denoiser(free, guidance, self._predict_masked, negative=negative, unconditioned=unconditioned)
 
     def __call__(self, latents: Streams[Tensor], sigma: Tensor, step: int | None = None, /) -> Denoised:

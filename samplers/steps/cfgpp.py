@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from ..denoiser import Denoise, Denoised
@@ -14,7 +13,7 @@ from ..streams import Streams
 from .given import pull, restore
 from .loop import StepCallback, arrived, check_at_least_zero, run_steps
 
-SMALLEST_SIGNAL = torch.finfo(torch.float32).eps  # 1 - s at s = 1
+SMALLEST_SIGNAL = 1e-30  # for 1 - s at s = 1, where ComfyUI divides by 0: all noise of the next level is new
 
 
 def cfgpp_step(

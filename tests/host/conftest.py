@@ -36,6 +36,9 @@ def load(name: str) -> ModuleType:
 
 
 comfyui_side, native_side, server_side = load("comfyui_side"), load("native_side"), load("server_side")
+browser_side, foreign_side = load("browser_side"), load("foreign_side")
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True, "Comfy.Minimap.Visible": False}
+FRONT_END = {"user/default/comfy.settings.json": json.dumps(SETTINGS)}
 OTHER_HOSTS: list[str] = []  # what test_other_hosts.py has to tell
 
 
@@ -195,9 +198,15 @@ def _files_below(base: Path) -> set[Path]:
 @pytest.fixture(scope="session")
 def contract_server(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """ComfyUI's server with our pack and the toys, started once; its front end without first-run dialog."""
-    settings = {"Comfy.TutorialCompleted": True, "Comfy.Validation.Workflows": True, "Comfy.Minimap.Visible": False}
-    files = {"user/default/comfy.settings.json": json.dumps(settings)}
-    with server_side.running(comfyui_checkout, tmp_path_factory.mktemp("server"), files) as server:
+    with server_side.running(comfyui_checkout, tmp_path_factory.mktemp("server"), FRONT_END) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def service_server(comfyui_checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The same as people start it: with the nodes that ask a paid service."""
+    place = tmp_path_factory.mktemp("server")
+    with server_side.running(comfyui_checkout, place, FRONT_END, services=True) as server:
         yield server
 
 
@@ -223,9 +232,21 @@ def both_hosts(comfyui_base: Path, tmp_path: Path) -> tuple[StandaloneHost, Comf
 
 
 @pytest.fixture(scope="session")
+def browser() -> ModuleType:
+    """ComfyUI's front end in a browser."""
+    return browser_side
+
+
+@pytest.fixture(scope="session")
 def side() -> ModuleType:
     """Pieces of graphs for `graphs`."""
     return native_side
+
+
+@pytest.fixture(scope="session")
+def foreign() -> ModuleType:
+    """ComfyUI's own model in graphs for `graphs`."""
+    return foreign_side
 
 
 @pytest.fixture(scope="module")

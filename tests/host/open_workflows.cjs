@@ -19,6 +19,9 @@ async function shown(page, { name, workflow, picture }) {
     }
     await pause(1500);
     const nodes = window.app.graph._nodes ?? window.app.graph.nodes;
+    const inside = (canvas) => (canvas._nodes ?? canvas.nodes).flatMap(
+      (node) => [node, ...(node.subgraph ? inside(node.subgraph) : [])]);
+    const all = inside(window.app.graph);
     const known = window.LiteGraph.registered_node_types;
     const texts = (selector) => [...document.querySelectorAll(selector)].map((part) => part.innerText.trim());
     try {
@@ -26,11 +29,20 @@ async function shown(page, { name, workflow, picture }) {
     } catch (error) {
       problem.convert = String(error);
     }
+    const stages = nodes.filter((node) => node.subgraph);
+    const given = (node) => node.inputs.filter((slot) => slot.link != null).map((slot) => slot.widget?.name);
+    const free = stages.flatMap((node) => node.widgets.filter(
+      (widget) => typeof widget.value === "number" && !given(node).includes(widget.name)));
+    free.forEach((widget) => (widget.value += 1));
+    const changed = (await window.app.graphToPrompt()).output;
+    free.forEach((widget) => (widget.value -= 1));
     return {
       ...problem,
       nodes: nodes.length,
-      unknown: nodes.filter((node) => !known[node.type] && !node.subgraph).map((node) => node.type),
-      marked: nodes.filter((node) => node.has_errors).map((node) => node.title),
+      changed,
+      untold: stages.flatMap((node) => node.widgets).filter((widget) => !widget.tooltip).map((widget) => widget.name),
+      unknown: all.filter((node) => !known[node.type] && !node.subgraph).map((node) => node.type),
+      marked: all.filter((node) => node.has_errors).map((node) => node.title),
       dialogs: texts('[data-testid="error-overlay"], [role="dialog"], .p-dialog, .p-toast-message-error').filter(Boolean),
     };
   }, [name, workflow]);
@@ -59,7 +71,8 @@ async function main() {
   page.on("pageerror", (error) => failures.push(String(error)));
   await page.goto(address, { waitUntil: "domcontentloaded" });
   await page.waitForFunction(
-    () => window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100);
+    () => window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100
+      && window.app.extensions.some((extension) => extension.name === "OpenLTX.StageTooltips"));
   await page.waitForTimeout(2000);
   for (const task of JSON.parse(fs.readFileSync(0, "utf8"))) {
     failures.length = 0;

@@ -75,8 +75,13 @@ def wait(ask: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 
 
 @contextmanager
-def running(checkout: Path, base: Path, files: dict[str, str] | None = None) -> Iterator[Server]:
-    """A server of the checkout with its folders in `base`, our samples as inputs; files: more there, by their paths."""
+def running(
+    checkout: Path, base: Path, files: dict[str, str] | None = None, *, services: bool = False
+) -> Iterator[Server]:
+    """A server of the checkout with its folders in `base`, our samples as inputs.
+
+    files: more there, by their paths. services: with the nodes that ask a paid service.
+    """
     for name in ("custom_nodes/toys", "models", "output", "temp", "user/default"):
         (base / name).mkdir(parents=True)
     shutil.copytree(HERE.parents[1] / "workflows" / "input", base / "input")
@@ -87,7 +92,8 @@ def running(checkout: Path, base: Path, files: dict[str, str] | None = None) -> 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    options = "--cpu --disable-auto-launch --disable-api-nodes --database-url sqlite:///:memory:".split()
+    options = "--cpu --disable-auto-launch --database-url sqlite:///:memory:".split()
+    options += [] if services else ["--disable-api-nodes"]
     command = [sys.executable, "main.py", *options, "--port", str(port), "--base-directory", str(base)]
     with (base / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=subprocess.STDOUT)

@@ -33,9 +33,13 @@ NEUTRAL = {"ModelSamplingLTXV", "ModelSamplingFlux", "DifferentialDiffusion"}  #
 
 
 def table() -> dict[str, str]:
-    """{node: verdict}."""
-    lines = [line.split("|") for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
-    return {cells[1].strip(): cells[2].strip() for cells in lines if cells[1].strip() != "node"}
+    """{node: verdict}; the table of kinds is test_patch_kinds.py's."""
+    rows: dict[str, str] = {}
+    for section in TABLE.read_text(encoding="utf-8").split("\n## "):
+        if not section.startswith("Patches by kind"):
+            lines = [line.split("|") for line in section.splitlines() if line.startswith("| ")]
+            rows |= {cells[1].strip(): cells[2].strip() for cells in lines if cells[1].strip() != "node"}
+    return rows
 
 
 SOURCES = "".join(path.read_text(encoding="utf-8") for path in sorted(HERE.glob("test_*.py")))
@@ -43,11 +47,13 @@ NAMED = {
     "BasicGuider": "test_basic_guider",
     "CFGGuider": "test_samplers_of_comfyui_agree_with_ours",
     "CLIPTextEncode": "test_text",
+    "CLIPLoader": "test_text_of_their_encoder",
     "ControlNetApply": "test_conditioning_that_cannot_take_part_is_refused_by_name",
     "EasyCache": "test_patches_of_others_act",
     "KSampler": "test_ksampler",
     "KSamplerSelect": "test_their_rule_under_our_guider",
     "LTXAVTextEncoderLoader": "test_text_features_without_connectors",
+    "LTXVAudioVAELoader": "test_their_vaes_are_refused_by_name",
     "LTXVAddGuide": "test_guide_frames_mean_the_same_in_both_samplers",
     "LTXVAudioVAEDecode": "test_sound",
     "LTXVAudioVAEEncode": "test_sound",
@@ -59,6 +65,7 @@ NAMED = {
     "LTXVLatentUpsampler": "test_upsampler",
     "LTXVReferenceAudio": "test_reference_audio_with_its_own_pass",
     "LTXVSeparateAVLatent": "test_join_and_split_of_both_are_the_same",
+    "LatentUpscaleModelLoader": "test_parts_of_others_are_named",
     "LoraLoaderModelOnly": "test_both_loaders_of_a_lora_agree",
     "ModelMergeSimple": "test_merge_and_save",
     "ModelSave": "test_merge_and_save",
@@ -66,8 +73,12 @@ NAMED = {
     "SamplerCustomAdvanced": "test_samplers_of_comfyui_agree_with_ours",
     "SetLatentNoiseMask": "test_masks_keep_what_they_cover",
     "SkipLayerGuidanceDiT": "test_patches_of_others_act",
+    "TextGenerateLTX2Prompt": "test_writing_with_our_encoder_is_refused_by_name",
+    "TorchCompileModel": "test_blocks_are_compiled_once",
+    "UNETLoader": "test_our_stage_is_their_sampler",
     "VAEDecode": "test_decode",
     "VAEDecodeTiled": "test_decode_in_tiles",
+    "VAELoader": "test_their_vaes_are_refused_by_name",
     "VAEEncode": "test_encode",
     "VAEEncodeTiled": "test_encode",
 }

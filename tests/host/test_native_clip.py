@@ -75,7 +75,7 @@ def test_parts_of_others_are_named(comfyui_base: Any) -> None:
     class Foreign:
         cond_stage_model = torch.nn.Linear(1, 1)
 
-    with pytest.raises(ValueError, match="text_encoder: expected .* found ComfyUI's Linear; encode with CLIPText"):
+    with pytest.raises(ValueError, match="text_encoder: expected .* found ComfyUI's Linear; encode with Encode Prompt"):
         importlib.import_module(f"{package}.clip").own_clip(Foreign(), "text_encoder")
     with pytest.raises(ValueError, match="upscaler: expected .* found ComfyUI's Linear; load its file"):
         importlib.import_module(f"{package}.upscaler").own_upscaler(torch.nn.Linear(1, 1), "upscaler")

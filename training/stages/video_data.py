@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ SIDE = 128  # of a whole picture
 CLIP_FRAMES = 49
 AIMED = 0.8  # share of the crops that show the object
 HELD_OUT_SEED = 10**6
+HARD_SEED = 10**7  # between the draws of a hard scene
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +51,16 @@ class Plan:
 PLAN = Plan()
 
 
-def videos(step: int, cut: Cut) -> Tensor:
-    """(B, 3, T, side, side) in -1..1: the batch of a step."""
-    return torch.stack([_window(step * cut.batch + index, cut) for index in range(cut.batch)])
+def videos(step: int, cut: Cut, scene: Callable[[int], Scene] = sample_scene) -> Tensor:
+    """(B, 3, T, side, side) in -1..1: the batch of a step. scene: of a seed."""
+    return torch.stack([_window(step * cut.batch + index, cut, scene) for index in range(cut.batch)])
+
+
+def hard_scene(seed: int) -> Scene:
+    """A scene of which more than usual show small objects with corners, the last thing that a codec learns."""
+    draws = (sample_scene(seed + again * HARD_SEED) for again in range(4))
+    scenes = [scene for scene in draws if scene.size == "small" and scene.shape != "ball"]
+    return scenes[0] if scenes and seed % 3 else sample_scene(seed)
 
 
 def whole_clips(count: int, *, frames: int = 25) -> Tensor:
@@ -67,8 +76,8 @@ def psnr(video: Tensor, target: Tensor) -> float:
     return float((-10 * error.log10()).mean())
 
 
-def _window(seed: int, cut: Cut) -> Tensor:
-    scene, generator = sample_scene(seed), np.random.default_rng([seed, 11])
+def _window(seed: int, cut: Cut, draw: Callable[[int], Scene]) -> Tensor:
+    scene, generator = draw(seed), np.random.default_rng([seed, 11])
     first = int(generator.integers(0, CLIP_FRAMES - cut.frames + 1))
     frames = draw_frames(scene, frames=cut.frames, height=SIDE, width=SIDE, first=first)
     x, y = _corner(scene, generator, cut, first)

@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from ....model_loaders.parts import Lazy, TextPart
 from ....model_loaders.text_conditioning import ConditioningCache
 from ....model_loaders.text_encoder import TextEncoder
+from ...contexts import EMPTY, Conditioning
 from ...generations import GENERATION
+from .runtime import warn_user
 
 Tokens = dict[str, list[list[tuple[Any, ...]]]]
 KEY = "gemma"
+ENCODING = ("OpenLTXEncodePrompt", "OpenLTXEncodePrompts")  # nodes that take ComfyUI's own text encoder
 STATES = 64  # hidden states' worth of memory that a token needs at once, feed-forward included
 
 
@@ -54,7 +57,7 @@ class TextStage(nn.Module):
         return STATES * self.encoder.length * self.decoder.config.hidden_size * self.dtype.itemsize
 
     def generate(self, *arguments: Any, **options: Any) -> Any:
-        raise ValueError("clip: this text encoder encodes prompts only, it writes none; type the prompt itself")
+        raise ValueError("clip: this text encoder encodes prompts only, it writes none; use Enhance Prompt (LTX)")
 
 
 class Tokenizer:
@@ -111,6 +114,8 @@ def _patcher(part: TextPart, *, disable_dynamic: bool = False) -> Any:
 class InCLIP(Lazy[TextEncoder]):
     """The text encoder of a CLIP object, for our own nodes."""
 
+    paged = True
+
     def __init__(self, lazy: Lazy[TextEncoder], clip: Any) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self._clip = clip
@@ -129,6 +134,36 @@ class InCLIP(Lazy[TextEncoder]):
         return stage.encoder
 
 
+class ForeignCLIP:
+    """ComfyUI's own text encoder, or one that another pack has loaded for it."""
+
+    def __init__(self, clip: Any) -> None:
+        self._clip = clip
+
+    def conditioning(self, text: str) -> Conditioning:
+        """As CLIPTextEncode gives it, of no generation."""
+        found: Conditioning = self._clip.encode_from_tokens_scheduled(self._clip.tokenize(text))
+        return found if text.strip() else [[context, {**options, EMPTY: True}] for context, options in found]
+
+
+def is_foreign_clip(clip: Any) -> bool:
+    """Whether it is a CLIP whose encoder is not ours."""
+    return isinstance(clip, comfy.sd.CLIP) and not isinstance(clip, NativeCLIP) and not _is_own(clip)
+
+
+def _is_own(clip: Any) -> bool:
+    return isinstance(getattr(clip, "cond_stage_model", None), TextStage)
+
+
+def foreign_clip(clip: Any) -> ForeignCLIP:
+    """For nodes in ENCODING. Nobody has said of which generation it is: its text fits every one."""
+    warn_user(
+        f"text_encoder: ComfyUI's {type(clip.cond_stage_model).__name__} does not say of which generation it is; that "
+        "the model fits it is unchecked"
+    )
+    return ForeignCLIP(clip)
+
+
 def native_clip(part: TextPart) -> NativeCLIP:
     """A part → CLIP."""
     return NativeCLIP(part)
@@ -136,14 +171,14 @@ def native_clip(part: TextPart) -> NativeCLIP:
 
 def own_clip(clip: Any, name: str) -> TextPart:
     """A CLIP → our part; ValueError for one that is not ours."""
-    stage = None if isinstance(clip, NativeCLIP) else getattr(clip, "cond_stage_model", None)
     if isinstance(clip, NativeCLIP):
         part = clip.part
-    elif isinstance(stage, TextStage):
-        part = stage.part
+    elif _is_own(clip):
+        part = clip.cond_stage_model.part
     else:
+        found = type(getattr(clip, "cond_stage_model", clip)).__name__
         raise ValueError(
-            f"{name}: expected a text encoder from Load LTX Model, found ComfyUI's {type(stage).__name__}; encode with "
-            "CLIPTextEncode, whose conditioning our nodes take"
+            f"{name}: expected a text encoder from Load LTX Model, found ComfyUI's {found}; encode with Encode Prompt "
+            "(LTX) or CLIPTextEncode, whose conditioning our nodes take"
         )
     return replace(part, encoder=InCLIP(part.encoder, clip))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.samplers
@@ -17,7 +17,7 @@ from ...guide import Guider
 from .conditions import streams_of
 from .foreign import ForeignNetwork, asked_of_foreign
 from .model import PatchedNetwork
-from .network import PASS
+from .network import PASS, step_of
 from .runtime import warn_user
 from .sampler import Shape
 
@@ -29,9 +29,10 @@ Options = dict[str, Any]
 class NativeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI is absent when types are checked
     """Each stream guided in its own way: text, skipped blocks, isolation, rescale, skipped steps."""
 
-    def __init__(self, own: Guider, patcher: Any) -> None:
+    def __init__(self, own: Guider, patcher: Any, switches: Mapping[str, Any] | None = None) -> None:
+        """switches: entries of transformer_options in every call."""
         super().__init__(patcher)
-        self.own = own
+        self.own, self._switches = own, switches or {}
         self.inner_set_conds({"positive": own.positive} | ({} if own.negative is None else {"negative": own.negative}))
         self._shape, self._frozen = Shape([]), Streams[bool]()
         self._run: GuidedRun | None = None
@@ -63,14 +64,15 @@ class NativeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI i
             self._run = GuidedRun(self.own.guidance, frozen=self._frozen, negative=named, unconditioned=always)
 
         def predict(passes: Sequence[Pass]) -> list[Streams[Tensor]]:
-            self._last = self._passes(passes, x, timestep, options)
+            self._last = self.passes(passes, x, timestep, options)
             return [self._shape.tokens(self._last[a_pass.name]) for a_pass in passes]
 
-        self._run.update(sigma, _step(sigma, options), predict)
+        self._run.update(sigma, step_of(sigma, options.get("transformer_options", {})), predict)
         guided = self._shape.packed(self._run.guided(self._shape.tokens(x)))
         return self._told(guided, x, timestep, options)
 
-    def _passes(self, passes: Sequence[Pass], x: Tensor, timestep: Tensor, options: Options) -> dict[str, Tensor]:
+    def passes(self, passes: Sequence[Pass], x: Tensor, timestep: Tensor, options: Options) -> dict[str, Tensor]:
+        """Clean latents by name of the pass, packed like x; timestep (B,)."""
         texts = [a_pass for a_pass in passes if a_pass.name in TEXTS]
         found = dict(zip([str(a_pass.name) for a_pass in texts], self._call(texts, x, timestep, options), strict=True))
         for a_pass in passes:
@@ -83,7 +85,7 @@ class NativeGuider(comfy.samplers.CFGGuider):  # type: ignore[misc]  # ComfyUI i
         conds = [self.conds["negative" if a_pass.name == "unconditioned" else "positive"] for a_pass in passes]
         inner = {**options.get("transformer_options", {}), PASS: passes[0]}
         if isinstance(self.own.model.transformer, ForeignNetwork):
-            inner |= asked_of_foreign(passes[0], self.model_patcher.model.diffusion_model)
+            inner |= {**asked_of_foreign(passes[0], self.model_patcher.model.diffusion_model), **self._switches}
         asked = {**options, "transformer_options": inner}
         replaced = options.get("sampler_calc_cond_batch_function")
         if replaced is not None:
@@ -137,10 +139,3 @@ def _frozen(denoise_mask: Any, shapes: Sequence[tuple[int, ...]]) -> Streams[boo
     given += [False] * (len(shapes) - len(given))
     by_axes = dict(zip([len(shape) for shape in shapes], given, strict=True))
     return empty.map(lambda member: by_axes[member.ndim])
-
-
-def _step(sigma: float, options: Options) -> int | None:
-    """Index of the schedule's step; None between two steps."""
-    sigmas = options.get("transformer_options", {}).get("sample_sigmas")
-    values = [] if sigmas is None else sigmas.flatten().tolist()
-    return values.index(sigma) if sigma in values else None

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from ....model_loaders.checkpoint import open_checkpoint
 from ....model_loaders.lora.network import apply_loras
-from ....model_loaders.operations import StoredLinear
+from ....model_loaders.operations import StoredLinear, tell_ways
 from ....model_loaders.parts import AUDIO_BINS, DiffusionModel, Lazy, refuse_mixed
 from ....model_loaders.placement import Placement
 from ....model_loaders.text_encoder import load_connectors
 from ....model_loaders.transformer import is_quantised, load_transformer
 from ....networks.operations import torch_operations
 from ....networks.transformer import Transformer
+from ....networks.transformer.watch import Watch
 from ....samplers.shapes import pixel_frames
 from ...contexts import UNPROCESSED, split_contexts
 from ...generations import GENERATION
@@ -33,11 +34,13 @@ from .conditions import VOICE, conditions_of
 from .foreign import refusal
 from .latents import LatentFormat
 from .lora import PREFIX, LoraPatch, add_loras
-from .network import CONDITIONS, HostTransformer
+from .network import COMPILE, CONDITIONS, WATCH, HostTransformer
 from .runtime import warn_user
 
 LORAS = "openltx_loras"  # attachment of a ModelPatcher: what our own nodes have added
 PLACEMENT = "openltx_placement"  # attachment: what Memory Plan (LTX) has chosen
+COMPILE_OPTIONS = "torch_compile_kwargs"  # in model_options: what TorchCompileModel asks for
+FORWARD = ("attn1.forward", "attn2.forward")  # of layers whose queries, keys and values our blocks ask for apart
 SHIFT = 2.37  # of named schedulers (spec sampling.md 9.4)
 
 
@@ -67,6 +70,7 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         """Once a run and prompt: the text, and everything else in one value, which ComfyUI hands through."""
         if self.current_patcher is not None:
             _refuse_patched_codes(self.current_patcher)
+            self.diffusion_model.tell_of(_idle_layers(self.current_patcher))
         highest = float(self.model_sampling.timestep(torch.tensor(1.0)))
         if highest != 1.0:
             raise ValueError(
@@ -85,6 +89,9 @@ class OpenLTXModel(comfy.model_base.BaseModel):  # type: ignore[misc]
         given = {"latent_shapes": shapes, CONDITIONS: conditions_of(entries, shapes)}
         if entries.get(VOICE) is not None:  # its absence tells the network that a pass goes without
             given[VOICE] = True
+        asked = getattr(self.current_patcher, "model_options", {}).get(COMPILE_OPTIONS)
+        if asked is not None:
+            given[COMPILE] = asked
         constants = {name: comfy.conds.CONDConstant(value) for name, value in given.items()}
         return {"c_crossattn": comfy.conds.CONDRegular(context), **constants}  # not CONDCrossAttn: it repeats tokens
 
@@ -162,18 +169,21 @@ class PatchedNetwork(Lazy[Transformer]):
         super().__init__(lazy.source, lazy.dtype)
         self.patcher = patcher
 
-    @property
-    def changed_by_others(self) -> bool:  # type: ignore[override]
-        """Whether there is more on it than our own LoRAs."""
-        patches = [patch[1] for found in self.patcher.patches.values() for patch in found]
-        return bool(self.patcher.object_patches) or not all(isinstance(patch, LoraPatch) for patch in patches)
-
     def on(self, device: torch.device, *, memory: int = 0) -> Transformer:
         _refuse_patched_codes(self.patcher)
         _tell_of_idle_patches(self.patcher)
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory)
         network: Transformer = self.patcher.model.diffusion_model
         return network
+
+    @property
+    def patches(self) -> str:  # type: ignore[override]  # the base has none
+        """ComfyUI's own name of the state, where others than our nodes have a part in it."""
+        entries = (entry for found in self.patcher.patches.values() for entry in found)
+        return str(self.patcher.patches_uuid) if any(not isinstance(e[1], LoraPatch) for e in entries) else ""
+
+    def with_host(self, model: DiffusionModel) -> DiffusionModel:
+        return own_model(native_model(model, self.patcher), "model")
 
 
 def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
@@ -182,7 +192,7 @@ def native_model(handle: DiffusionModel, parent: Any = None) -> Any:
     Raises CheckpointError for a file that does not hold what its header says, ValueError where patches would be lost.
     """
     if isinstance(handle.transformer, PatchedNetwork):
-        return _with_placement(handle.transformer.patcher, handle.placement)
+        return _with_watch(_with_placement(handle.transformer.patcher, handle.placement), handle.watch)
     if parent is None or not isinstance(parent.model, OpenLTXModel):
         return _loaded(handle)
     known = parent.get_attachment(LORAS) or ()
@@ -204,6 +214,16 @@ def _with_placement(patcher: Any, placement: Placement | None) -> Any:
     return changed
 
 
+def _with_watch(patcher: Any, watch: Watch | None) -> Any:
+    """It travels with the options of every call of the network."""
+    inner = patcher.model_options.get("transformer_options", {})
+    if watch is inner.get(WATCH):
+        return patcher
+    changed = patcher.clone()
+    changed.model_options["transformer_options"] = {**inner, WATCH: watch}
+    return changed
+
+
 def own_model(model: Any, name: str) -> DiffusionModel:
     """A MODEL → its handle, whose network is the patched one. ValueError for a model that is not ours."""
     if isinstance(model, DiffusionModel):
@@ -214,7 +234,9 @@ def own_model(model: Any, name: str) -> DiffusionModel:
         raise ValueError(f"{name}: {refusal(found)}")
     network = PatchedNetwork(model, inner.handle.transformer)
     loras = model.get_attachment(LORAS) or inner.handle.loras
-    return replace(inner.handle, transformer=network, loras=loras, placement=model.get_attachment(PLACEMENT))
+    watch = model.model_options.get("transformer_options", {}).get(WATCH)
+    placement = model.get_attachment(PLACEMENT)
+    return replace(inner.handle, transformer=network, loras=loras, placement=placement, watch=watch)
 
 
 def _loaded(handle: DiffusionModel, *, disable_dynamic: bool = False) -> Any:
@@ -228,6 +250,7 @@ def _loaded(handle: DiffusionModel, *, disable_dynamic: bool = False) -> Any:
     model = OpenLTXModel(handle, network.to(dtype), offload)
     patcher_class = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = patcher_class(model, load_device=manager.get_torch_device(), offload_device=offload)
+    tell_ways(network, manager.get_torch_device(), dtype)
     patcher.cached_patcher_init = (_loaded, (handle,))
     patcher.set_attachments(LORAS, handle.loras)
     return patcher
@@ -255,11 +278,19 @@ def _refuse_patched_codes(patcher: Any) -> None:
         )
 
 
+def _idle_layers(patcher: Any) -> set[str]:
+    """Layers whose `forward` somebody has replaced, and which our blocks do not call by it."""
+    names = {key.removesuffix(".forward").rpartition(".")[2] for key in patcher.object_patches if key.endswith(FORWARD)}
+    return {f"{name}.forward" for name in names}
+
+
 def _tell_of_idle_patches(patcher: Any) -> None:
     """Patches that act inside ComfyUI's samplers have no effect in ours: say so."""
     options = patcher.model_options
     inner = options.get("transformer_options", {})
-    idle = sorted({*options} - {"transformer_options"}) + sorted(name for name, value in inner.items() if value)
+    idle = sorted({*options} - {"transformer_options"}) + sorted(
+        name for name, value in inner.items() if value and name != WATCH
+    )
     idle += sorted(kind for kind, found in patcher.wrappers.items() if found)
     if idle:
         warn_user(

@@ -3,8 +3,8 @@
 # N samples of a call: p prompts times b of the latent; T tokens, S text tokens
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ....networks.operations import Operations, torch_operations
 from ....networks.transformer import Prepared, Stream, Transformer, TransformerConfig
 from ....networks.transformer.block import Block
 from ....networks.transformer.state import Step
+from ....networks.transformer.watch import Watch
 from ....samplers.community import CommunityStates
 from ....samplers.state import StreamState
 from ....samplers.streams import Streams
@@ -28,6 +29,8 @@ from .runtime import warn_user
 
 CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
 PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
+WATCH = "openltx_watch"  # in transformer_options: an attention that somebody looks at
+COMPILE = "openltx_compile"  # an entry of `extra_conds`: arguments of torch.compile
 Options = dict[str, Any]
 
 
@@ -38,7 +41,10 @@ class HostTransformer(Transformer):
         super().__init__(config, operations=operations)
         self._current: Options = {}  # transformer_options of the call that is under way
         self._told: set[str] = set()
+        self._compiled: tuple[Options, Any] | None = None  # a block's forward, and the arguments it was compiled with
 
+    # TorchCompileModel asks for the whole network; one graph for all blocks is enough
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, *arguments: Any, **options: Any) -> Any:
         first = arguments[0] if arguments else None
         if first is None or isinstance(first, Stream):
@@ -76,6 +82,7 @@ class HostTransformer(Transformer):
         if context is None:
             raise ValueError("conditioning: expected a text context, found none; connect an encoded prompt")
         self._tell_of_idle(options)
+        self._compiled = self._compiled_for(extra.get(COMPILE), options)
         override = options.get("optimized_attention_override")
         with nullcontext() if override is None else attention_backend(overridden(override, options)):
             velocity = self._predicted(streams_of(members), timestep, context, conditions, options)
@@ -84,10 +91,30 @@ class HostTransformer(Transformer):
 
     def _tell_of_idle(self, options: Options) -> None:
         """A word, once for each kind, about patches that this network has no place for."""
-        idle = set(_idle_patches(options)) - self._told
+        self.tell_of(_idle_patches(options))
+
+    def tell_of(self, names: Iterable[str]) -> None:
+        """Patches without effect, by their names."""
+        idle = set(names) - self._told
         if idle:
             self._told |= idle
             warn_user(f"the model carries patches that have no effect on LTX-2 networks: {', '.join(sorted(idle))}")
+
+    def _compiled_for(self, asked: Options | None, options: Options) -> tuple[Options, Any] | None:
+        """A block's forward, compiled as asked; the same graph for all blocks, because their weights are inputs of it.
+
+        None where nobody asks, and beside another attention, which a compiled graph does not call.
+        """
+        if asked is None or options.get("optimized_attention_override") is not None:
+            return None
+        if self._compiled is None or self._compiled[0] != asked:
+            return asked, torch.compile(Block.forward, **asked)
+        return self._compiled
+
+    def _seen(self, options: Options) -> Any:
+        """The block whose attention somebody looks at: it stays as it is."""
+        watch: Watch | None = options.get(WATCH)
+        return None if watch is None else self.transformer_blocks[watch.looked.block]
 
     @property
     def in_channels(self) -> int:
@@ -104,12 +131,13 @@ class HostTransformer(Transformer):
         streams = _shown(tokens, community).map(_stream_maker(sigma), community.seen, texts, _enabled(options))
         self._current = options
         try:
-            velocities = super().forward(
-                streams.video,
-                streams.audio,
-                prepared=self._prepared_for(streams, community.seen, conditions, options),
-                perturbations=_perturbations(options, len(latent)),
-            )
+            with _watching(self, options, sigma):
+                velocities = super().forward(
+                    streams.video,
+                    streams.audio,
+                    prepared=self._prepared_for(streams, community.seen, conditions, options),
+                    perturbations=_perturbations(options, len(latent)),
+                )
         finally:
             self._current = {}
         return community.samples(_spread(Streams(*velocities), tokens, community))
@@ -133,6 +161,9 @@ class HostTransformer(Transformer):
         """Somebody else's replacement of a block gets {"img": (video, audio)} and gives the same."""
         replacement = self._current.get("patches_replace", {}).get("dit", {}).get(("double_block", block.index))
         if replacement is None:
+            if self._compiled is not None and block is not self._seen(self._current) and not _has_rows(step):
+                found: tuple[Tensor | None, Tensor | None] = self._compiled[1](block, video, audio, step)
+                return found
             return super()._through(block, video, audio, step)
         kept = replace(step, in_place=False)  # it may still need what went in
 
@@ -142,6 +173,34 @@ class HostTransformer(Transformer):
         given = {"img": (video, audio), "transformer_options": self._current}
         video, audio = replacement(given, {"original_block": original})["img"]
         return video, audio
+
+
+def _has_rows(step: Step) -> bool:
+    """Whether a stream's attention strengths are made row by row, which a graph cannot do."""
+    prepared = [stream.prepared for stream in (step.video, step.audio) if stream is not None]
+    return any(callable(own.attention_bias) for own in prepared)
+
+
+def _watching(network: Transformer, options: Options, sigma: Tensor) -> AbstractContextManager[None]:
+    """Of a call under the positive text, in the step that is wanted, its samples are looked at."""
+    watch: Watch | None = options.get(WATCH)
+    texts, a_pass = list(options.get("cond_or_uncond") or [0]), options.get(PASS)
+    if watch is None or 0 not in texts or (a_pass is not None and a_pass.name != "conditioned"):
+        return nullcontext()
+    sigmas = options.get("sample_sigmas")
+    steps = 1 if sigmas is None else len(sigmas) - 1
+    if not watch.is_due(step_of(float(sigma.flatten()[0]), options), steps):
+        return nullcontext()
+    count = len(sigma) // len(texts)
+    place = texts.index(0) * count
+    return watch.over(network, slice(place, place + count))
+
+
+def step_of(sigma: float, options: Options) -> int | None:
+    """Index of the schedule's step, by transformer_options; None between two steps."""
+    sigmas = options.get("sample_sigmas")
+    values = [] if sigmas is None else sigmas.flatten().tolist()
+    return values.index(sigma) if sigma in values else None
 
 
 def _idle_patches(options: Options) -> Iterator[str]:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .clip import native_clip, own_clip
+from .clip import ENCODING, foreign_clip, is_foreign_clip, native_clip, own_clip
 from .foreign import TAKEN_BY, foreign_model, is_foreign
+from .foreign_stage import denoised_by_host
 from .guider import native_guider, own_guider
 from .model import native_model, own_model
 from .noise import own_noise
@@ -43,7 +44,9 @@ NATIVE: dict[str, Callable[[Any, Mapping[str, Any]], Any]] = {
 
 def _own(kind: str, value: Any, name: str, node_id: str) -> Any:
     if kind == "MODEL" and node_id in TAKEN_BY and is_foreign(value):
-        return foreign_model(value)
+        return foreign_model(value, denoised_by_host)
+    if kind == "CLIP" and node_id in ENCODING and is_foreign_clip(value):
+        return foreign_clip(value)
     return OWN[kind](value, name)
 
 

@@ -57,6 +57,8 @@ class NativeUpscaler(comfy.model_patcher.ModelPatcher):  # type: ignore[misc]  #
 class InUpscaler(Lazy[LatentUpscaler]):
     """The network of an upscaler object, for our own node."""
 
+    paged = True
+
     def __init__(self, lazy: Lazy[LatentUpscaler], upscaler: NativeUpscaler) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self._upscaler = upscaler

@@ -202,6 +202,8 @@ class NativeAudioVAE(NativeVAE):
 class InVAE(Lazy[Stage]):
     """One network of a VAE object, for our own nodes."""
 
+    paged = True
+
     def __init__(self, lazy: Lazy[Stage], vae: NativeVAE, pick: Callable[[Any], Stage]) -> None:
         super().__init__(lazy.source, lazy.dtype)
         self._vae, self._pick = vae, pick
@@ -216,6 +218,8 @@ class InVAE(Lazy[Stage]):
 
 class Patched(Lazy[Stage]):
     """A network of a VAE object in a dtype that this object does not have; ComfyUI moves it like any other model."""
+
+    paged = True
 
     def __init__(self, load: Callable[[], Stage], dtype: torch.dtype) -> None:
         super().__init__(load, dtype)
@@ -260,6 +264,9 @@ def native_vae(part: VideoPart | AudioPart) -> NativeVAE:
     return NativeVideoVAE(part) if isinstance(part, VideoPart) else NativeAudioVAE(part)
 
 
+FOREIGN = "ComfyUI's own VAE"
+
+
 def own_vae(vae: Any, name: str) -> VideoPart | AudioPart:
     """A VAE → our part; ValueError for one that is not ours, and for sound where pictures are wanted.
 
@@ -268,8 +275,10 @@ def own_vae(vae: Any, name: str) -> VideoPart | AudioPart:
     wanted = NativeAudioVAE if "audio" in name else NativeVideoVAE
     if not isinstance(vae, wanted):
         kind = "an audio" if wanted is NativeAudioVAE else "a video"
-        found = {NativeAudioVAE: "an audio VAE", NativeVideoVAE: "a video VAE"}.get(type(vae), "ComfyUI's own VAE")
-        raise ValueError(f"{name}: expected {kind} VAE from Load LTX Model or Load VAEs (LTX), found {found}")
+        found = {NativeAudioVAE: "an audio VAE", NativeVideoVAE: "a video VAE"}.get(type(vae), FOREIGN)
+        theirs = "LTXVAudioVAEDecode or LTXVAudioVAEEncode" if wanted is NativeAudioVAE else "VAEDecode or VAEEncode"
+        advice = f"; load its file with ours, or use {theirs}" if found == FOREIGN else ""
+        raise ValueError(f"{name}: expected {kind} VAE from Load LTX Model or Load VAEs (LTX), found {found}{advice}")
     if vae.own is None:  # one for all: what is fitted to a VAE (previews) is kept by these objects
         vae.own = _own_part(vae)
     return vae.own

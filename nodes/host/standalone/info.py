@@ -74,8 +74,10 @@ def _options(given: io.BaseInput) -> dict[str, Any]:
         options["options"] = [{"key": choice.key, "inputs": _input_groups(choice.inputs)} for choice in given.options]
     elif isinstance(given, io.Autogrow.Input):
         template = given.template
-        sockets = {"prefix": template.prefix, "min": template.min, "max": template.max}
-        options["template"] = {"input": _input_groups([template.input]), **sockets}
+        how: dict[str, Any] = {"names": list(template.names)}
+        if isinstance(template, io.Autogrow.TemplatePrefix):
+            how = {"prefix": template.prefix, "max": template.max}
+        options["template"] = {"input": _input_groups([template.input]), **how, "min": template.min}
     return options
 
 

@@ -253,7 +253,7 @@ class DynamicCombo(WireType, io_type="COMFY_DYNAMICCOMBO_V3"):
 
 
 class Autogrow(WireType, io_type="COMFY_AUTOGROW_V3"):
-    """A socket that multiplies as it is used. `execute` receives {"<prefix>0": value, …} with the linked ones."""
+    """A socket that multiplies as it is used. `execute` receives {"<name>": value, …} with the linked ones."""
 
     class TemplatePrefix:
         """Sockets `<prefix>0 … <prefix>max-1` like `input`, of which the first `min` are required."""
@@ -269,9 +269,15 @@ class Autogrow(WireType, io_type="COMFY_AUTOGROW_V3"):
         def names(self) -> list[str]:
             return [f"{self.prefix}{index}" for index in range(self.max)]
 
+    class TemplateNames:
+        """Sockets with these names like `input`, of which the first `min` are required."""
+
+        def __init__(self, input: BaseInput, names: list[str], min: int = 1) -> None:
+            self.input, self.names, self.min = input, names, min
+
     @dataclass
     class Input(DynamicInput):
-        template: Autogrow.TemplatePrefix
+        template: Autogrow.TemplatePrefix | Autogrow.TemplateNames
 
 
 @dataclass(kw_only=True)

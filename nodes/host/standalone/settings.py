@@ -9,13 +9,13 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..files import MODEL_ROLES
+from ..files import role_folders
 from ..state_folder import StateFolder
 
 
 def model_folders_below(*roots: Path) -> dict[str, list[Path]]:
-    """ComfyUI's layout: `<root>/<role>/` for every role, in the order of the roots."""
-    return {role: [root / role for root in roots] for role in MODEL_ROLES}
+    """ComfyUI's layout, see `files.role_folders`."""
+    return role_folders(roots)
 
 
 @dataclass(frozen=True, kw_only=True)

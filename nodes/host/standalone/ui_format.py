@@ -1,148 +1,133 @@
 """API format → UI format: what ComfyUI's template browser shows (comfyui_host.md sections 7.1 and 7.3).
 
-By rule from the schemas: needs neither ComfyUI nor a browser, and gives the same file every time. Where nodes stand
-is in ui_layout.py; seeds are fixed.
+By rule from the schemas, the same file every time. Where blocks stand is in ui_layout.py, what is a block of its own
+and what stands in a stage in ui_stages.py; seeds are fixed.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from . import io
-from .inputs import Link, Slot, link_of, unfold
-from .schema import Registry, schema_of
-from .ui_layout import COLUMN, MARGIN, WIDTH, layout
-from .validate import Prompt, title_of
+from .schema import Registry
+from .ui_blocks import Block, Socket
+from .ui_layout import COLUMN, MARGIN, WIDTH, columns, layout
+from .ui_stages import BORDER, Canvas, Wire, canvas_of
+from .validate import Prompt
 
-WIDGET_TYPES = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-SEEDS = ("seed", "noise_seed")
-HEADER, SLOT_HEIGHT, PICTURE, NOTE_HEIGHT = 60, 26, 220, 260  # pixels
+NOTE_HEIGHT, BORDER_WIDTH, BORDER_ROW = 260, 160, 20  # pixels
 NAMESPACE = uuid.UUID("6d2f6a3e-6a0e-4b53-9f0e-0f6f3a1c2b11")  # of ids that are made from names
-PACK, CORE = "openltx", "comfy-core"  # ids in the node registry
-OWN_PREFIX = "OpenLTX"  # of our node ids
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wire:
-    """One link of the graph, with the number that it has in the file."""
-
-    number: int
-    source: Link
-    target: str
-    slot: int  # among the sockets of the target
-    io_type: str
-
-    def row(self) -> list[Any]:
-        return [self.number, int(self.source.node_id), self.source.index, int(self.target), self.slot, self.io_type]
+Models = Mapping[str, Mapping[str, str]]
 
 
 def ui_workflow(
-    prompt: Prompt,
-    registry: Registry,
-    *,
-    name: str,
-    models: Mapping[str, Mapping[str, str]] | None = None,
-    note: str | None = None,
+    prompt: Prompt, registry: Registry, *, name: str, models: Models | None = None, note: str | None = None
 ) -> dict[str, Any]:
-    """`prompt` in UI format 0.4. All its nodes must be of the registry, and their ids whole numbers.
+    """`prompt` in UI format 0.4. All its nodes must be of the registry, and their ids whole numbers, with `:` between.
 
     name: what the workflow's own id is made from; models: {"name", "url", "directory"} of files that can be fetched, by
     their names; note: text in Markdown that stands left of the graph.
     """
-    slots = {node_id: _slots(entry, registry) for node_id, entry in prompt.items()}
-    wires = _wires(prompt, slots, registry)
-    heights = {
-        node_id: _height(entry, slots[node_id], len(schema_of(registry[entry["class_type"]]).outputs))
-        for node_id, entry in prompt.items()
-    }
-    stands = layout(prompt, registry, heights, left=MARGIN + (0 if note is None else COLUMN))
-    last = max((int(node_id) for node_id in prompt), default=0)
-    notes = [] if note is None else [_note(note, last + 1, len(prompt))]
+    canvas = canvas_of(prompt, registry)
+    stages = list(canvas.everything())
+    ids = {stage.path: str(uuid.uuid5(NAMESPACE, f"{name}/{stage.path}")) for stage in stages}
+    stands = layout(canvas.blocks, _before(canvas), left=MARGIN + (0 if note is None else COLUMN))
+    last = max((int(part) for node_id in prompt for part in node_id.split(":")), default=0)
+    notes = [] if note is None else [_note(note, last + 1, len(canvas.blocks))]
+    nodes = _nodes(canvas, stands.places, ids, models or {})
+    definitions = [_definition(stage, ids, models or {}, last + len(notes)) for stage in stages]
     return {
         "id": str(uuid.uuid5(NAMESPACE, name)),
         "revision": 0,
         "last_node_id": last + len(notes),
-        "last_link_id": len(wires),
-        "nodes": [
-            *(
-                _with_models(_node(node_id, entry, order, registry, slots[node_id], wires, size), models or {})
-                for order, (node_id, entry) in enumerate(prompt.items())
-                for size in [(*stands.places[node_id], heights[node_id])]
-            ),
-            *notes,
-        ],
-        "links": [wire.row() for wire in wires],
+        "last_link_id": len(canvas.wires),
+        "nodes": [*nodes, *notes],
+        "links": [_row(number, wire) for number, wire in enumerate(canvas.wires, start=1)],
         "groups": stands.groups,
+        **({"definitions": {"subgraphs": definitions}} if definitions else {}),
         "config": {},
         "extra": {},
         "version": 0.4,
     }
 
 
-def _slots(entry: Mapping[str, Any], registry: Registry) -> list[Slot]:
-    """The node's inputs in the order of the interface: required ones, then optional ones."""
-    found = unfold(schema_of(registry[entry["class_type"]]).inputs, entry["inputs"]).slots
-    return sorted(found, key=lambda slot: slot.given.optional)
+def _before(canvas: Canvas) -> dict[str, list[str]]:
+    """What each block takes from on its own canvas."""
+    found: dict[str, list[str]] = {block_id: [] for block_id in canvas.blocks}
+    for wire in canvas.wires:
+        if wire.origin is not None and wire.target is not None:
+            found[wire.target].append(wire.origin)
+    return found
 
 
-def _is_widget(given: io.BaseInput) -> bool:
-    return given.io_type in WIDGET_TYPES and not getattr(given, "force_input", None)
+def _number(block_id: str | None, border: int) -> int:
+    return border if block_id is None else int(block_id.split(":")[-1])
 
 
-def _sockets(entry: Mapping[str, Any], slots: list[Slot]) -> list[Slot]:
-    """Inputs that the file shows as sockets: pure ones, and widgets that are linked."""
-    return [slot for slot in slots if not _is_widget(slot.given) or link_of(entry["inputs"].get(slot.name)) is not None]
+def _row(number: int, wire: Wire) -> list[Any]:
+    """A link of the top canvas."""
+    return [number, _number(wire.origin, 0), wire.output, _number(wire.target, 0), wire.input, wire.io_type]
 
 
-def _wires(prompt: Prompt, slots: Mapping[str, list[Slot]], registry: Registry) -> list[_Wire]:
-    wires: list[_Wire] = []
-    for node_id, entry in prompt.items():
-        for index, slot in enumerate(_sockets(entry, slots[node_id])):
-            source = link_of(entry["inputs"].get(slot.name))
-            if source is not None:
-                io_type = schema_of(registry[prompt[source.node_id]["class_type"]]).outputs[source.index].io_type
-                wires.append(_Wire(number=len(wires) + 1, source=source, target=node_id, slot=index, io_type=io_type))
-    return wires
+# nodes
+
+
+def _nodes(
+    canvas: Canvas, places: Mapping[str, tuple[int, int]], ids: Mapping[str, str], models: Models
+) -> list[dict[str, Any]]:
+    numbers = _Numbers(canvas.wires)
+    return [
+        _with_models(_node(block, order, places[block.id], numbers, ids), models)
+        for order, block in enumerate(canvas.blocks.values())
+    ]
+
+
+class _Numbers:
+    """Of the links on a canvas: incoming by block and input, outgoing by block and output."""
+
+    def __init__(self, wires: Iterable[Wire]) -> None:
+        self.incoming: dict[str | None, dict[int, int]] = {}
+        self.outgoing: dict[tuple[str | None, int], list[int]] = {}
+        for number, wire in enumerate(wires, start=1):
+            self.incoming.setdefault(wire.target, {})[wire.input] = number
+            self.outgoing.setdefault((wire.origin, wire.output), []).append(number)
 
 
 def _node(
-    node_id: str,
-    entry: Mapping[str, Any],
-    order: int,
-    registry: Registry,
-    slots: list[Slot],
-    wires: list[_Wire],
-    place: tuple[int, int, int],
+    block: Block, order: int, place: tuple[int, int], numbers: _Numbers, ids: Mapping[str, str]
 ) -> dict[str, Any]:
-    """place: left, top, height."""
-    schema = schema_of(registry[entry["class_type"]])
-    incoming = {wire.slot: wire.number for wire in wires if wire.target == node_id}
-    sockets = _sockets(entry, slots)
+    incoming = numbers.incoming.get(block.id, {})
     node = {
-        "id": int(node_id),
-        "type": schema.node_id,
-        "pos": list(place[:2]),
-        "size": [WIDTH, place[2]],
+        "id": _number(block.id, 0),
+        "type": ids.get(block.id, block.type),
+        "pos": list(place),
+        "size": [WIDTH, block.height],
         "flags": {},
         "order": order,
         "mode": 0,
-        "inputs": [_input(slot, incoming.get(index)) for index, slot in enumerate(sockets)],
+        "inputs": [_input(socket, incoming.get(index)) for index, socket in enumerate(block.sockets)],
         "outputs": [
             {
-                "name": output.display_name or output.id or output.io_type,
+                "name": output.name,
                 "type": output.io_type,
-                "links": [wire.number for wire in wires if wire.source == Link(node_id=node_id, index=index)],
+                "links": numbers.outgoing.get((block.id, index), []),
             }
-            for index, output in enumerate(schema.outputs)
+            for index, output in enumerate(block.outputs)
         ],
-        "properties": {"Node name for S&R": schema.node_id, "cnr_id": _pack(schema.node_id)},
-        "widgets_values": _widget_values(entry, slots),
+        "properties": dict(block.properties),
+        "widgets_values": list(block.values),
     }
-    title = title_of(entry)
-    return node if title is None else {**node, "title": title}
+    return node if block.title is None else {**node, "title": block.title}
+
+
+def _input(socket: Socket, link: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": socket.name, "type": socket.io_type, "link": link}
+    if socket.widget:
+        found["widget"] = {"name": socket.name}
+    if socket.label is not None:
+        found["label"] = socket.label
+    return found | ({"shape": 7} if socket.optional else {})
 
 
 def _note(text: str, number: int, order: int) -> dict[str, Any]:
@@ -163,48 +148,66 @@ def _note(text: str, number: int, order: int) -> dict[str, Any]:
     }
 
 
-def _with_models(node: dict[str, Any], models: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+def _with_models(node: dict[str, Any], models: Models) -> dict[str, Any]:
     """Says of each file that the node names where to get it: the interface offers to."""
     named = [dict(models[value]) for value in node["widgets_values"] if isinstance(value, str) and value in models]
     return {**node, "properties": {**node["properties"], "models": named}} if named else node
 
 
-def _input(slot: Slot, link: int | None) -> dict[str, Any]:
-    socket: dict[str, Any] = {"name": slot.name, "type": slot.given.io_type, "link": link}
-    if _is_widget(slot.given):
-        socket["widget"] = {"name": slot.name}
-    return socket | ({"shape": 7} if slot.given.optional else {})
+# stages
 
 
-def _pack(node_id: str) -> str:
-    return PACK if node_id.startswith(OWN_PREFIX) else CORE
+def _definition(stage: Canvas, ids: Mapping[str, str], models: Models, last: int) -> dict[str, Any]:
+    """A stage's canvas, as ComfyUI calls it: a subgraph. last: the highest node number of the whole file."""
+    places = columns(stage.blocks, _before(stage))
+    right = max(left for left, _ in places.values()) + COLUMN
+    return {
+        "id": ids[stage.path],
+        "version": 1,
+        "state": {"lastGroupId": 0, "lastNodeId": last, "lastLinkId": len(stage.wires), "lastRerouteId": 0},
+        "revision": 0,
+        "config": {},
+        "name": stage.name,
+        "inputNode": _border(BORDER[0], MARGIN - COLUMN // 2 - BORDER_WIDTH // 2, len(stage.inputs)),
+        "outputNode": _border(BORDER[1], right, len(stage.outputs)),
+        "inputs": [
+            _slot(stage, "in", place, socket.name, socket.io_type, socket.label)
+            for place, socket in enumerate(stage.inputs)
+        ],
+        "outputs": [
+            _slot(stage, "out", place, output.name, output.io_type, None)
+            for place, (output, _) in enumerate(stage.outputs)
+        ],
+        "widgets": [],
+        "nodes": _nodes(stage, places, ids, models),
+        "groups": [],
+        "links": [_link(number, wire) for number, wire in enumerate(stage.wires, start=1)],
+        "extra": {},
+    }
 
 
-def _widget_values(entry: Mapping[str, Any], slots: list[Slot]) -> list[Any]:
-    """One value a widget, linked ones too; after a seed what happens to it after a run.
-
-    The button of an upload, which the interface puts after the required widgets, has one as well.
-    """
-    values: list[Any] = []
-    widgets = [slot for slot in slots if _is_widget(slot.given)]
-    for place, slot in enumerate(widgets):
-        raw = entry["inputs"].get(slot.name)
-        values.append(_default(slot.given) if raw is None or link_of(raw) is not None else raw)
-        if getattr(slot.given, "control_after_generate", None) or slot.given.id in SEEDS:
-            values.append("fixed")
-        last = not slot.given.optional and all(after.given.optional for after in widgets[place + 1 :])
-        if last and any(getattr(shown.given, "upload", None) for shown in widgets):
-            values.append("image")
-    return values
+def _border(number: int, left: int, rows: int) -> dict[str, Any]:
+    return {"id": number, "bounding": [left, MARGIN, BORDER_WIDTH, BORDER_ROW * (rows + 2)]}
 
 
-def _default(given: io.BaseInput) -> Any:
-    options = getattr(given, "options", None)
-    default = getattr(given, "default", None)
-    return options[0] if default is None and options else default
+def _slot(stage: Canvas, side: str, place: int, name: str, io_type: str, label: str | None) -> dict[str, Any]:
+    """One input or output of a stage's canvas, with its links there."""
+    ends = [(wire.origin, wire.output) if side == "in" else (wire.target, wire.input) for wire in stage.wires]
+    slot = {
+        "id": str(uuid.uuid5(NAMESPACE, f"{stage.path}/{side}/{name}")),
+        "name": name,
+        "type": io_type,
+        "linkIds": [number for number, end in enumerate(ends, start=1) if end == (None, place)],
+    }
+    return slot if label is None else {**slot, "label": label}
 
 
-def _height(entry: Mapping[str, Any], slots: list[Slot], outputs: int) -> int:
-    widgets = sum(_is_widget(slot.given) for slot in slots)
-    shows = any(getattr(slot.given, "upload", None) for slot in slots)  # what was chosen, below the widgets
-    return HEADER + SLOT_HEIGHT * (max(len(_sockets(entry, slots)), outputs) + widgets) + PICTURE * shows
+def _link(number: int, wire: Wire) -> dict[str, Any]:
+    return {
+        "id": number,
+        "origin_id": _number(wire.origin, BORDER[0]),
+        "origin_slot": wire.output,
+        "target_id": _number(wire.target, BORDER[1]),
+        "target_slot": wire.input,
+        "type": wire.io_type,
+    }

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .inputs import link_of
-from .schema import Registry, schema_of
-from .validate import Prompt
+from .ui_blocks import Block
 
 COLUMN, MARGIN, WIDTH, GAP = 400, 60, 320, 60  # pixels
 PAD, TITLE = 30, 90  # of a group around its nodes; above them its own title and the node's
@@ -37,22 +35,28 @@ class Layout:
     groups: list[dict[str, Any]]
 
 
+Before = Mapping[str, Sequence[str]]
 Key = tuple[int, int]  # round and stage: a second sampling after a decoding begins the second round
 
 
-def layout(prompt: Prompt, registry: Registry, heights: Mapping[str, int], *, left: int = MARGIN) -> Layout:
-    """heights: of the nodes, in pixels. The graph has no circles."""
-    groups = _groups(prompt, registry)
+def stage_of(category: str) -> int:
+    """Which stage of the pipeline nodes of a category are; -1 for those that go with what they are made from."""
+    return STAGE_OF.get(category, -1)
+
+
+def layout(blocks: Mapping[str, Block], before: Before, *, left: int = MARGIN) -> Layout:
+    """before: the blocks that each one takes from. The graph has no circles."""
+    groups = _groups(blocks, before)
     places: dict[str, tuple[int, int]] = {}
     found, titles = [], Counter[str]()
     for number, key in enumerate(sorted(groups), start=1):
         depths, filled, title = groups[key], Counter[int](), STAGES[key[1]]
         titles[title] += 1
-        for node_id in prompt:
-            if node_id in depths:
-                column = depths[node_id]
-                places[node_id] = left + COLUMN * column, MARGIN + filled[column]
-                filled[column] += heights[node_id] + GAP
+        for block_id, block in blocks.items():
+            if block_id in depths:
+                column = depths[block_id]
+                places[block_id] = left + COLUMN * column, MARGIN + filled[column]
+                filled[column] += block.height + GAP
         width = COLUMN * max(depths.values()) + WIDTH
         box = [left - PAD, MARGIN - TITLE, width + 2 * PAD, max(filled.values()) - GAP + TITLE + PAD]
         found.append(
@@ -68,23 +72,38 @@ def layout(prompt: Prompt, registry: Registry, heights: Mapping[str, int], *, le
     return Layout(places=places, groups=found)
 
 
-def _groups(prompt: Prompt, registry: Registry) -> dict[Key, dict[str, int]]:
-    """Columns of the nodes of each group."""
+def columns(blocks: Mapping[str, Block], before: Before) -> dict[str, tuple[int, int]]:
+    """Places of the blocks inside a stage: columns by depth, no groups."""
+    depths: dict[str, int] = {}
+
+    def depth_of(block_id: str) -> int:
+        if block_id not in depths:
+            depths[block_id] = 1 + max((depth_of(source) for source in before[block_id]), default=-1)
+        return depths[block_id]
+
+    filled, places = Counter[int](), {}
+    for block_id, block in blocks.items():
+        column = depth_of(block_id)
+        places[block_id] = MARGIN + COLUMN * column, MARGIN + filled[column]
+        filled[column] += block.height + GAP
+    return places
+
+
+def _groups(blocks: Mapping[str, Block], before: Before) -> dict[Key, dict[str, int]]:
+    """Columns of the blocks of each group."""
     keys: dict[str, Key] = {}
     groups: dict[Key, dict[str, int]] = {}
 
-    def key_of(node_id: str) -> Key:
-        if node_id not in keys:
-            links = [link_of(value) for value in prompt[node_id]["inputs"].values()]
-            sources = [link.node_id for link in links if link is not None]
-            category = schema_of(registry[prompt[node_id]["class_type"]]).category
-            keys[node_id] = key = _key(category, [key_of(source) for source in sources])
+    def key_of(block_id: str) -> Key:
+        if block_id not in keys:
+            sources = before[block_id]
+            keys[block_id] = key = _key(blocks[block_id].category, [key_of(source) for source in sources])
             depths = groups.setdefault(key, {})
-            depths[node_id] = 1 + max((depths[source] for source in sources if keys[source] == key), default=-1)
-        return keys[node_id]
+            depths[block_id] = 1 + max((depths[source] for source in sources if keys[source] == key), default=-1)
+        return keys[block_id]
 
-    for node_id in prompt:
-        key_of(node_id)
+    for block_id in blocks:
+        key_of(block_id)
     return groups
 
 

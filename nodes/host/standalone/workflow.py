@@ -80,12 +80,13 @@ def exposed_inputs(prompt: Prompt) -> dict[str, Exposed]:
         for option, name in _exposed_by(node_id, node).items():
             if option in found:
                 raise ValueError(
-                    f"option {option!r}: exposed by node {found[option].node_id} and by node {node_id}; rename one"
+                    f"option {quoted(option)}: exposed by node {found[option].node_id} and by node {node_id}; "
+                    "rename one"
                 )
             if name not in node["inputs"] or link_of(node["inputs"][name]) is not None:
                 values = [entry for entry, value in node["inputs"].items() if not isinstance(value, list)]
-                place = f"option {option!r} of node {node_id}"
-                raise ValueError(f"{place}: expected one of its values {', '.join(values)}, found {name!r}")
+                place = f"option {quoted(option)} of node {node_id}"
+                raise ValueError(f"{place}: expected one of its values {', '.join(values)}, found {quoted(name)}")
             found[option] = Exposed(option=option, node_id=node_id, input=name, value=node["inputs"][name])
     return found
 
@@ -142,7 +143,7 @@ def set_value(
     node_id, name = _find(prompt, target)
     settable = kinds(prompt[node_id])
     if name not in settable:
-        raise ValueError(f"{target}: expected an input out of {', '.join(settable) or '(none)'}, found {name!r}")
+        raise ValueError(f"{target}: expected an input out of {', '.join(settable) or '(none)'}, found {quoted(name)}")
     changed = copy.deepcopy({key: dict(value) for key, value in prompt.items()})
     changed[node_id]["inputs"][name] = _parsed(target, *settable[name], text)
     return changed
@@ -173,12 +174,12 @@ def _parsed(target: str, io_type: str, options: Sequence[Any] | None, text: str)
         return next((option for option in options if isinstance(option, int) and str(option) == text), text)
     if io_type == "BOOLEAN":
         if text.lower() not in _WORDS:
-            raise ValueError(f"{target}: expected true or false, found {text!r}")
+            raise ValueError(f"{target}: expected true or false, found {quoted(text)}")
         return _WORDS[text.lower()]
     try:
         return CONVERTERS[io_type](text)
     except ValueError:
-        raise ValueError(f"{target}: expected {io_type}, found {text!r}") from None
+        raise ValueError(f"{target}: expected {io_type}, found {quoted(text)}") from None
 
 
 def _short(value: Any) -> str:
