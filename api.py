@@ -15,6 +15,7 @@ from .media.credentials import sidecar
 from .media.workplace import work_folder
 from .nodes.host.replaced import with_replacements
 from .nodes.host.standalone.workflow import check_format, exposed_inputs, read_workflow, set_exposed, set_input
+from .nodes.host.state_folder import StateFolder
 from .package_version import version
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def run(
     metadata: bool = True,
     observer: Observer | None = None,
     stop: threading.Event | None = None,
+    resume: bool = False,
+    keep_after: float | None = None,
     **inputs: Any,
 ) -> RunResult:
     """Execute a workflow: `openltx.run(prompt="a red ball bounces", output="ball.mp4", seed=7)`.
@@ -57,7 +60,9 @@ def run(
     numbered in output_folder (default: ./output, made when missing). models: folders in ComfyUI's layout. device:
     "cpu", "cuda", …; default: an accelerator if there is one. attention: which kernels the transformer uses, one of
     model_loaders/attention_kernels.py. metadata: whether saved files carry the workflow and the
-    run manifest.
+    run manifest. resume: go on from the finished steps that an earlier run of the same work has left beside the output,
+    with the same result. keep_after: seconds of expected work from which on a stage's finished steps are kept there
+    until the run is done; 0: always, -1: never, None: as its node says (60).
     Raises ValueError, one line a problem, for whatever the user can mend; nothing is written then.
     """
     from .nodes.core import CORE_NODES
@@ -70,8 +75,15 @@ def run(
     roots, device = model_roots(models), _usable(device)
     with output_place(output, output_folder) as folder:
         model_folders = model_folders_below(*roots)
+        beside = folder if output is None else Path(output).parent
+        state = StateFolder(beside, after=keep_after, resume=resume)
         place = Settings(
-            output_folder=folder, model_folders=model_folders, device=device, attention=attention, metadata=metadata
+            output_folder=folder,
+            model_folders=model_folders,
+            device=device,
+            attention=attention,
+            metadata=metadata,
+            state=state,
         )
         _check_attention(place)
         results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
@@ -79,6 +91,7 @@ def run(
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
         if output is not None:
             files = [moved(files, Path(output))]
+        state.clean()
     return RunResult(files=tuple(files), shown=shown)
 
 

@@ -218,6 +218,15 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--host", choices=("standalone", "comfyui"), help="what executes it; default: standalone")
     command.add_argument("--comfyui", metavar="DIR", help="checkout for --host comfyui; default: COMFYUI_PATH")
     command.add_argument("--no-metadata", action="store_true", help="leave workflow and run manifest out of the file")
+    command.add_argument(
+        "--resume", action="store_true", help="go on from the steps that a killed run of the same work has finished"
+    )
+    command.add_argument(
+        "--keep-after",
+        type=float,
+        metavar="SECONDS",
+        help="keep finished steps of stages that are expected to take longer; 0: all, -1: none; default: 60",
+    )
     command.add_argument("--json", action="store_true", help="print the result as JSON")
 
 
@@ -299,6 +308,8 @@ def _standalone(arguments: argparse.Namespace, inputs: dict[str, str]) -> Sequen
                 metadata=not arguments.no_metadata,
                 observer=bars,
                 stop=stop,
+                resume=arguments.resume,
+                keep_after=arguments.keep_after,
                 **inputs,
             ).files
         except Interrupted:
@@ -385,6 +396,7 @@ def _add_bench(commands: Commands) -> None:
             "generate",
             "decode",
             "shots",
+            "soak",
         ),
     )
     command.add_argument("--json", action="store_true")

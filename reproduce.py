@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .given_text import parse_json
+
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
@@ -72,7 +74,7 @@ def _tags(path: Path) -> dict[str, str]:
 
 def _json(path: Path, text: str) -> dict[str, Any]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: expected JSON in its tags, found {text[:40]!r}") from error
     if not isinstance(content, dict):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..given_text import parse_json
 from ..nodes.host.standalone import io
 from ..nodes.host.standalone.inputs import CONVERTERS, unfold
 from ..nodes.host.standalone.schema import Registry, schema_of
@@ -144,7 +144,7 @@ def default_of(given: Any) -> Any:
 
 def _literal(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

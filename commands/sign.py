@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from ..given_text import parse_json
 
 HELP = "put content credentials (C2PA) into a file"
 
@@ -55,7 +56,7 @@ def _statement(path: Path, with_prompt: bool) -> dict[str, Any]:
     from ..nodes.sealing import statement
 
     try:
-        prompt = json.loads(read_texts(path).get("prompt", "{}"))
+        prompt = parse_json(read_texts(path).get("prompt", "{}"))
     except ValueError:  # no texts, or other people's: there is nothing to tell then
         prompt = {}
     ours = isinstance(prompt, dict) and all(isinstance(node, dict) for node in prompt.values())

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..given_text import parse_json
+
 EXIF_FIRST = 0x0110  # `prompt:{…}` there, further ones in the entries below it: where ComfyUI's front end looks
 EXIF_FLAG = 0x08  # of a VP8X chunk
 
@@ -38,7 +40,7 @@ def read_late_texts(path: Path) -> dict[str, str]:
 def comment_texts(comment: str) -> dict[str, str]:
     """Texts that were put into one comment, as JSON; none for other people's comments."""
     try:
-        found = json.loads(comment)
+        found = parse_json(comment)
     except json.JSONDecodeError:
         return {}
     ours = isinstance(found, dict) and all(isinstance(text, str) for text in found.values())

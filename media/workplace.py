@@ -1,23 +1,25 @@
 """A hidden folder beside the target, to write in; it is removed at the end, also after a kill: by the next writer.
 
-A folder is in use as long as a process holds the lock on a file in it. The system lets go of it however the process
-ends, and no process number can be mistaken for another machine's.
+A file beside it, made first and removed last, is locked as long as its process lives. The system lets go of the lock
+however the process ends, and no process number can be mistaken for another machine's. So at whatever moment a writer is
+killed, the next one finds a lock file that nobody holds, and clears both away at once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import secrets
 import shutil
 import sys
-import tempfile
-import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-PREFIX, LOCK = ".openltx-", "lock"
-NEW = 60.0  # seconds that a folder may stand without its lock, while somebody makes it
+PREFIX, LOCK = ".openltx-", ".lock"
+NO_LOCKS = b"this file system has no locks: remove by hand"  # a lock file with content is never cleared away
 
 _own: set[Path] = set()  # some network file systems do not keep a process from a lock of its own
 
@@ -29,49 +31,106 @@ def work_folder(parent: Path) -> Iterator[Path]:
     Raises OSError where none can be made.
     """
     sweep(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
-    _own.add(folder)
+    path, lock = _new_lock(parent)
     try:
-        with (folder / LOCK).open("wb") as lock:
-            if _locked(lock):
-                lock.write(b"1")  # a lock without content is never broken: this file system may have none
-                lock.flush()
-            yield folder
+        _folder_of(path).mkdir(mode=0o700)
+        yield _folder_of(path)
     finally:
-        _remove(folder)
-        _own.discard(folder)
+        _give_up(path, lock)
+
+
+class Reservation:
+    """A name that other processes leave alone, as long as this lives; a dead process's is void."""
+
+    def __init__(self, path: Path, lock: IO[bytes]) -> None:
+        self.close = weakref.finalize(self, _give_up, path, lock)
+
+
+def reserved(parent: Path, name: str) -> Reservation | None:
+    """Reserve a name in `parent`; None where somebody else has it. Raises OSError where nothing can be made."""
+    path = parent / f"{PREFIX}{hashlib.sha256(os.path.normcase(name).encode()).hexdigest()[:24]}{LOCK}"
+    if path not in _own:
+        _remove_abandoned(path)
+    lock = _locked_file(path)
+    return None if lock is None else Reservation(path, lock)
+
+
+def _give_up(path: Path, lock: IO[bytes]) -> None:
+    _remove(path, lock)
+    _own.discard(path)
 
 
 def sweep(parent: Path) -> None:
     """Remove the work folders in `parent` that no process holds any more. Never raises."""
     with suppress(OSError):
-        for folder in [entry for entry in parent.iterdir() if entry.name.startswith(PREFIX)]:
-            if folder not in _own and _abandoned(folder):
-                _remove(folder)
+        for path in [entry for entry in parent.iterdir() if entry.name.startswith(PREFIX) and entry.suffix == LOCK]:
+            if path not in _own:
+                _remove_abandoned(path)
 
 
-def _abandoned(folder: Path) -> bool:
+def _new_lock(parent: Path) -> tuple[Path, IO[bytes]]:
+    while True:
+        path = parent / f"{PREFIX}{secrets.token_hex(6)}{LOCK}"
+        lock = _locked_file(path)
+        if lock is not None:
+            return path, lock
+
+
+def _locked_file(path: Path) -> IO[bytes] | None:
+    """A new file, locked by this process; None where there is one, or a sweeper took it for a dead process's."""
+    if path in _own:
+        return None
+    _own.add(path)
     try:
-        if not any(folder.iterdir()):
-            return time.time() - folder.stat().st_mtime > NEW
-        if (folder / LOCK).stat().st_size == 0:
-            return False
-        with (folder / LOCK).open("rb+") as lock:
-            return _locked(lock)
-    except OSError:  # somebody else was faster, or it is no folder of ours
+        lock = path.open("xb")
+        held = _locked(lock)
+        if _is_still(path, lock):
+            if not held:
+                lock.write(NO_LOCKS)
+                lock.flush()
+            return lock
+        lock.close()
+    except FileExistsError:
+        pass
+    except BaseException:
+        _own.discard(path)
+        raise
+    _own.discard(path)
+    return None
+
+
+def _is_still(path: Path, file: IO[bytes]) -> bool:
+    """Whether the open file still has its name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
         return False
 
 
-def _remove(folder: Path) -> None:
-    """The lock last: who is killed in between leaves a folder that the next one can tell."""
-    with suppress(OSError):
-        for entry in [entry for entry in folder.iterdir() if entry.name != LOCK]:
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+def _folder_of(lock: Path) -> Path:
+    return lock.with_suffix("")
+
+
+def _remove_abandoned(path: Path) -> None:
+    with suppress(OSError):  # somebody else was faster
+        if path.stat().st_size == 0:
+            lock = path.open("rb+")
+            if _locked(lock) and _is_still(path, lock):  # names of reservations come again
+                _remove(path, lock)
             else:
-                entry.unlink(missing_ok=True)
-        (folder / LOCK).unlink(missing_ok=True)
-        folder.rmdir()
+                lock.close()
+
+
+def _remove(path: Path, lock: IO[bytes]) -> None:
+    """The lock file last: who is killed in between leaves one that the next writer can tell."""
+    shutil.rmtree(_folder_of(path), ignore_errors=True)
+    done = not _folder_of(path).exists()
+    if sys.platform == "win32":
+        lock.close()  # an open file cannot be removed there
+    with suppress(OSError):
+        if done:
+            path.unlink()
+    lock.close()
 
 
 def _locked(file: IO[bytes]) -> bool:

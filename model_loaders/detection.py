@@ -5,7 +5,6 @@ The file name is never looked at. What a header cannot tell (dev or distilled) i
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..given_text import parse_json
 from .checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from .division import divide, transformer_prefix
 from .generations import ANY, of_version, possible
@@ -289,7 +289,7 @@ def _layer_format(entries: Entries, layer: str) -> str | None:
 def _config(metadata: Mapping[str, str]) -> Mapping[str, Any]:
     """The metadata entry `config`; empty where it is absent or no JSON object: a loader says so, detection goes on."""
     try:
-        config = json.loads(metadata.get("config", "{}"))
+        config = parse_json(metadata.get("config", "{}"))
     except (ValueError, RecursionError):
         return {}
     if not isinstance(config, dict):

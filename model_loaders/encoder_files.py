@@ -6,7 +6,6 @@ everything in one LTX checkpoint, the encoder below `text_encoder.`. This module
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..given_text import parse_json
 from .checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from .gemma_config import GEMMA3_12B, GEMMA3_DEFAULTS
 from .tokenizer import (
@@ -235,7 +235,7 @@ def _utf8(data: bytes, origin: str) -> str:
 
 def _json_object(text: str, origin: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{origin}: expected JSON, found {error}; download it again") from error
     if not isinstance(value, dict):

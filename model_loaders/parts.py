@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ..given_text import quoted
 from ..networks.audio_vae import AudioDecoder, AudioEncoder
 from ..networks.latent_upscaler import LatentUpscaler, LatentUpscalerConfig
 from ..networks.operations import Operations, torch_operations
@@ -23,7 +25,7 @@ from ..networks.video_vae.statistics import PerChannelStatistics
 from ..networks.video_vae.tiled import AnyVideoDecoder
 from ..networks.vocoder import Vocoder
 from .audio_vae import audio_vae_config, load_audio_decoder, load_audio_encoder
-from .checkpoint import Checkpoint, open_checkpoint
+from .checkpoint import Checkpoint, CheckpointError, open_checkpoint
 from .detection import detect_checkpoint
 from .file_names import Training
 from .generations import shared
@@ -40,6 +42,7 @@ from .video_vae import load_any_video_decoder, load_video_encoder, load_video_st
 from .vocoder import load_vocoder
 
 StrPath = str | os.PathLike[str]
+LONGEST = 600  # characters of a refusal
 AUDIO_BINS = 16  # of an audio latent: 64 mel bins, four to one, in every generation
 
 
@@ -233,6 +236,23 @@ class Parts:
     audio: AudioPart
 
 
+@contextmanager
+def _wrong_kinds(path: StrPath) -> Iterator[None]:
+    """What a file says of its networks is anybody's JSON: a value of a wrong kind in it is the file's fault."""
+    try:
+        yield
+    except ValueError as error:
+        if len(str(error)) <= LONGEST:
+            raise
+        raise CheckpointError(f"{str(error)[:LONGEST]} …") from error  # it quotes what the file says
+    except (TypeError, AttributeError, KeyError, IndexError, OverflowError, RecursionError) as error:
+        reason = quoted(str(error).splitlines()[0] if str(error) else type(error).__name__)
+        raise CheckpointError(
+            f"{path}: expected a configuration as published, found a value of a wrong kind in it ({reason}); "
+            "get the file again"
+        ) from error
+
+
 def open_parts(
     path: StrPath,
     *,
@@ -267,18 +287,19 @@ def open_model(
 
     Quantised weights stay as they are; the log says once how their products are taken on the device.
     """
-    file = open_checkpoint(path)
-    return DiffusionModel(
-        generation=generation_of_transformer(file),
-        path=file.path,
-        file=file,
-        transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
-        connectors=Lazy(partial(load_connectors, file), dtype),
-        config=transformer_config(file),
-        training=training,
-        shift=own_shift(file),
-        weight_format=detect_checkpoint(file).weight_format,
-    )
+    with _wrong_kinds(path):
+        file = open_checkpoint(path)
+        return DiffusionModel(
+            generation=generation_of_transformer(file),
+            path=file.path,
+            file=file,
+            transformer=Lazy(partial(load_transformer, file, operations=operations), dtype),
+            connectors=Lazy(partial(load_connectors, file), dtype),
+            config=transformer_config(file),
+            training=training,
+            shift=own_shift(file),
+            weight_format=detect_checkpoint(file).weight_format,
+        )
 
 
 def open_text(
@@ -290,13 +311,18 @@ def open_text(
 
     Raises CheckpointError, one line, where they do not belong together or a piece is missing in both.
     """
-    file = open_checkpoint(checkpoint)
-    extra_files = [_of_same_generation(open_checkpoint(path), file) for path in extra]
-    layers = check_text(encoder, file, extra_files)
-    load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=usual_cache())
-    return TextPart(
-        generation=generation_of_transformer(file), path=file.path, encoder=Lazy(load, dtype), load=load, layers=layers
-    )
+    with _wrong_kinds(checkpoint):
+        file = open_checkpoint(checkpoint)
+        extra_files = [_of_same_generation(open_checkpoint(path), file) for path in extra]
+        layers = check_text(encoder, file, extra_files)
+        load = partial(load_text_encoder, encoder, file, extra_files=extra_files, cache=usual_cache())
+        return TextPart(
+            generation=generation_of_transformer(file),
+            path=file.path,
+            encoder=Lazy(load, dtype),
+            load=load,
+            layers=layers,
+        )
 
 
 def _of_same_generation(extra: Checkpoint, file: Checkpoint) -> Checkpoint:
@@ -307,40 +333,43 @@ def _of_same_generation(extra: Checkpoint, file: Checkpoint) -> Checkpoint:
 
 def open_video(path: StrPath, *, dtype: torch.dtype) -> VideoPart:
     """The video VAE of a checkpoint or of a file of its own."""
-    file = open_checkpoint(path)
-    video_vae_config(file)  # a bad file shows here, not after a long run
-    return VideoPart(
-        generation=_generation(file),
-        path=file.path,
-        encoder=Lazy(partial(load_video_encoder, file), dtype),
-        decoder=Lazy(partial(load_any_video_decoder, file), dtype),
-        statistics=Lazy(partial(load_video_statistics, file), torch.float32),
-    )
+    with _wrong_kinds(path):
+        file = open_checkpoint(path)
+        video_vae_config(file)  # a bad file shows here, not after a long run
+        return VideoPart(
+            generation=_generation(file),
+            path=file.path,
+            encoder=Lazy(partial(load_video_encoder, file), dtype),
+            decoder=Lazy(partial(load_any_video_decoder, file), dtype),
+            statistics=Lazy(partial(load_video_statistics, file), torch.float32),
+        )
 
 
 def open_audio(path: StrPath) -> AudioPart:
     """The audio VAE and the vocoder of a checkpoint or of a file of their own."""
-    file = open_checkpoint(path)
-    audio_vae_config(file)
-    return AudioPart(
-        generation=_generation(file),
-        path=file.path,
-        encoder=Lazy(partial(load_audio_encoder, file), torch.float32),
-        decoder=Lazy(partial(load_audio_decoder, file), torch.float32),
-        vocoder=Lazy(partial(load_vocoder, file), torch.float32),
-    )
+    with _wrong_kinds(path):
+        file = open_checkpoint(path)
+        audio_vae_config(file)
+        return AudioPart(
+            generation=_generation(file),
+            path=file.path,
+            encoder=Lazy(partial(load_audio_encoder, file), torch.float32),
+            decoder=Lazy(partial(load_audio_decoder, file), torch.float32),
+            vocoder=Lazy(partial(load_vocoder, file), torch.float32),
+        )
 
 
 def open_upscaler(path: StrPath, *, dtype: torch.dtype) -> UpscalerPart:
     """A latent upscaler."""
-    file = open_checkpoint(path)
-    config = latent_upscaler_config(file)
-    return UpscalerPart(
-        generation=upscaler_generation(file, config),
-        path=file.path,
-        network=Lazy(partial(load_latent_upscaler, file), dtype),
-        config=config,
-    )
+    with _wrong_kinds(path):
+        file = open_checkpoint(path)
+        config = latent_upscaler_config(file)
+        return UpscalerPart(
+            generation=upscaler_generation(file, config),
+            path=file.path,
+            network=Lazy(partial(load_latent_upscaler, file), dtype),
+            config=config,
+        )
 
 
 def refuse_mixed(expected: Part, found_generation: str | None, what: str) -> str | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from ..given_text import parse_json
 from ..networks.operations import Operations, torch_operations
 from ..networks.text.connector import Connector, ConnectorConfig
 from ..networks.text.features import ProjectionConfig, SeparateProjection, SharedProjection
@@ -162,7 +162,7 @@ def source_gemma_version(checkpoint: Checkpoint) -> str | None:
     if text is None:
         return None
     try:
-        return str(json.loads(text)["gemma_version"])
+        return str(parse_json(text)["gemma_version"])
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{checkpoint.path}: expected a JSON object with gemma_version in the metadata entry "

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..given_text import parse_json
 from .checkpoint import CheckpointError
 
 BOS = 2
@@ -54,14 +54,18 @@ def tokenizer_from_json(
     try:
         tokenizer = Tokenizer.from_str(text)
     except Exception as error:  # the package raises bare Exception
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise CheckpointError(f"{origin}: no readable tokenizer.json ({reason}); download it again") from error
     truncation = tokenizer.truncation or {}
     tokenizer.no_truncation()
     tokenizer.no_padding()
 
     def encode(prompt: str) -> list[int]:
-        ids: list[int] = tokenizer.encode(prompt, add_special_tokens=add_bos is None).ids
+        try:
+            ids: list[int] = tokenizer.encode(prompt, add_special_tokens=add_bos is None).ids
+        except Exception as error:  # of a file whose parts do not fit each other
+            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            raise CheckpointError(f"{origin}: the tokenizer cannot encode ({reason}); download it again") from error
         return [BOS, *ids] if add_bos else ids
 
     def decode(ids: Sequence[int]) -> str:
@@ -77,7 +81,7 @@ def add_bos_setting(text: str | None, *, origin: str) -> bool | None:
     if text is None:
         return None
     try:
-        setting = json.loads(text).get("add_bos_token")
+        setting = parse_json(text).get("add_bos_token")
     except (ValueError, AttributeError) as error:
         raise CheckpointError(f"{origin}: expected a JSON object, found something else; download it again") from error
     return None if setting is None else bool(setting)

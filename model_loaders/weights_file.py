@@ -12,6 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from ..given_text import parse_json
 from .safetensors_header import TORCH_NAMES, TensorEntry
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Checkpoint:
         if text is None:
             return {}
         try:
-            config = json.loads(text)
+            config = parse_json(text)
         except json.JSONDecodeError as error:
             raise CheckpointError(
                 f"{self.path}: expected JSON in the metadata entry 'config', found {error}; the file is damaged"

@@ -94,6 +94,21 @@ def _onednn_head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: fl
         out[piece] = F.linear(scores.softmax(dim=-1), values).to_dense()
 
 
+def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """The plain formula in float32, some queries at a time: slow, for where a kernel's result is no number."""
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    keys, values, pieces = k.float().transpose(-2, -1), v.float(), []
+    whole = None if bias is None else bias.expand(*bias.shape[:-2], q.shape[-2], k.shape[-2])
+    rows = max(1, BIAS_ELEMENTS // (q.shape[0] * q.shape[1] * k.shape[-2]))
+    for start in range(0, q.shape[-2], rows):
+        piece = slice(start, start + rows)
+        scores = (q[..., piece, :].float() * scale) @ keys
+        if whole is not None:
+            scores = scores + whole[..., piece, :].float()
+        pieces.append((scores.softmax(dim=-1) @ values).to(v.dtype))
+    return torch.cat(pieces, dim=-2)
+
+
 _backend: ContextVar[AttentionBackend] = ContextVar("attention_backend", default=torch_attention)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..given_text import parse_json
+from ..media.targets import whole_file
 from ..model_loaders.checkpoint import CheckpointError, open_checkpoint
 from ..networks.transformer.watch import Watch
 from ..samplers.noise import Draw, SdeNoise, sde_noise, step_noise
@@ -116,7 +118,8 @@ class SaveIntermediates(io.ComfyNode):
         if not told:
             raise ValueError("intermediates: expected something to save, found nothing; connect a wire")
         saved = output_file(filename_prefix, SUFFIX)
-        save_file(tensors, saved.path, {FORMAT: json.dumps(told)})
+        with whole_file(saved.path) as beside:
+            save_file(tensors, beside, {FORMAT: json.dumps(told)})
         return io.NodeOutput(ui=ui.PreviewText(f"{saved.filename}: {', '.join(sorted(told))}"))
 
 
@@ -218,7 +221,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Tensors]:
     text = file.metadata.get(FORMAT)
     if text is None:
         raise CheckpointError(f"{path.name}: expected a file of Save Intermediates (LTX), found another; choose one")
-    return json.loads(text), {name: tensor.clone() for name, tensor in file.load(list(file.entries)).items()}
+    return parse_json(text), {name: tensor.clone() for name, tensor in file.load(list(file.entries)).items()}
 
 
 def _members(value: Any) -> Sequence[Tensor]:

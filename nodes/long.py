@@ -15,6 +15,7 @@ from .contexts import Conditioning
 from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
+from .kept_steps import KEEP_AFTER, keep_input
 from .last_good import save_latent
 from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, joined, layout_of, members, with_items, without_items
 from .made import MADE, made_of
@@ -121,6 +122,7 @@ class SampleLong(io.ComfyNode):
                     optional=True,
                     tooltip="A finished clip that is the start of the long one; its end is blended.",
                 ),
+                keep_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished latent of the whole length.")],
         )
@@ -141,6 +143,7 @@ class SampleLong(io.ComfyNode):
         drift_control: float,
         prompts: Conditioning | None = None,
         beginning: Latent | None = None,
+        keep_after: int = KEEP_AFTER,
     ) -> io.NodeOutput:
         drift = Streams(video=drift_control, audio=drift_control)
         clip = LongClip(
@@ -165,7 +168,7 @@ class SampleLong(io.ComfyNode):
             part = {**generation_of(latent), "samples": joined(start), FRAME_RATE: clip.layout.fps}
             part = with_items(part, items)
             own_noise, own_guider = segment_noise(seeds, segment), with_prompt(guider, prompts, segment.index)
-            finished, _ = run_stage(own_noise, own_guider, sampler, sigmas, part)
+            finished, _ = run_stage(own_noise, own_guider, sampler, sigmas, part, keep_after=keep_after)
             steps.extend(made_of(finished))
             return members(finished)
 

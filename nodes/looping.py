@@ -21,6 +21,7 @@ from .contexts import Conditioning
 from .generations import generation_of, of_latent
 from .guide import Guider
 from .host.api import check_interrupted, io
+from .kept_steps import KEEP_AFTER, keep_input
 from .latents import FRAME_RATE, Latent, frame_rate_of, items_of, members, video_of, with_video_item
 from .long import seeded, with_prompt
 from .made import MADE, made_of
@@ -95,6 +96,7 @@ class SampleLooping(io.ComfyNode):
                 io.Conditioning.Input(
                     "prompts", optional=True, tooltip="From Encode Prompts (LTX): one a tile, instead of one for all."
                 ),
+                keep_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished video latent.")],
         )
@@ -121,6 +123,7 @@ class SampleLooping(io.ComfyNode):
         context: Latent | None = None,
         reference: Latent | None = None,
         prompts: Conditioning | None = None,
+        keep_after: int = KEEP_AFTER,
     ) -> io.NodeOutput:
         if members(latent).audio is not None:
             raise ValueError("latent: expected video alone, found sound beside it; use Sample Long Clip (LTX) for both")
@@ -151,7 +154,8 @@ class SampleLooping(io.ComfyNode):
             for item in call.items:
                 part = with_video_item(part, item)
             steps, own = step_range(values, *call.steps), with_prompt(guider, prompts, call.index)
-            finished, _ = run_stage(SeededNoise(call.seed), own, CleanEnd(rule=sampler), steps, part)
+            own_noise, rule = SeededNoise(call.seed), CleanEnd(rule=sampler)
+            finished, _ = run_stage(own_noise, own, rule, steps, part, keep_after=keep_after)
             made.extend(made_of(finished))
             return video_of(finished)
 

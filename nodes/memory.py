@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -25,6 +26,7 @@ from ..samplers.denoiser import Predict
 from ..samplers.guidance import Pass
 from ..samplers.state import StreamState
 from ..samplers.streams import Streams
+from .health import Health
 from .host.api import compute_device, warn_user
 from .predictor import activation_bytes, kept_text_bytes
 from .preview import interruptible
@@ -48,15 +50,21 @@ class Held:
     """`with Held(model, states, passes) as held:` the transformer of a stage, held as the plan says.
 
     Where memory runs out, `cheaper` goes on to the next way of the plan. passes: of guidance in an evaluation.
-    text: positions of a context.
+    text: positions of a context. health: of the stage.
     """
 
     def __init__(
-        self, model: DiffusionModel, states: Streams[StreamState], passes: int, text: int = TEXT_POSITIONS
+        self,
+        model: DiffusionModel,
+        states: Streams[StreamState],
+        passes: int,
+        text: int = TEXT_POSITIONS,
+        health: Health | None = None,
     ) -> None:
         self.model, self.states = model, states
         self._ways = stage_placements(model, states, passes, text)
         self.placement = next(self._ways)
+        self.health = health or Health()
         self._hooks = ExitStack()
         self._network: Transformer | None = None
 
@@ -101,7 +109,8 @@ class Held:
                 try:
                     if not made or made[0][0] is not self.placement:
                         made[:] = [(self.placement, make(self.network, self.placement))]
-                    return made[0][1](passes, latents, timesteps, sigmas)
+                    evaluate = partial(made[0][1], passes, latents, timesteps, sigmas)
+                    return self.health.checked(evaluate, self.network)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
                         raise

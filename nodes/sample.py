@@ -12,6 +12,7 @@ from ..samplers.streams import Streams
 from .contexts import Conditioning
 from .guide import Guider
 from .host.api import io
+from .kept_steps import KEEP_AFTER, keep_input
 from .latents import Latent
 from .noise import NoiseSource, SeededNoise
 from .preview import preview_of
@@ -66,6 +67,7 @@ class Sample(io.ComfyNode):
                     optional=True,
                     tooltip="A video VAE: every step then shows small frames.",
                 ),
+                keep_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="Video and audio latent.")],
         )
@@ -82,12 +84,14 @@ class Sample(io.ComfyNode):
         audio_cfg: float,
         negative: Conditioning | None = None,
         preview_vae: VideoPart | None = None,
+        keep_after: int = KEEP_AFTER,
     ) -> io.NodeOutput:
         guidance = Streams(video=Guidance(cfg=video_cfg), audio=Guidance(cfg=audio_cfg))
         guider = Guider(model=model, positive=positive, negative=negative, guidance=guidance)
         if preview_vae is not None:
             guider = replace(guider, preview=preview_of(model, preview_vae, None))
-        finished, _ = run_stage(SeededNoise(noise_seed), guider, NamedRule(name="euler"), sigmas, latent)
+        noise, rule = SeededNoise(noise_seed), NamedRule(name="euler")
+        finished, _ = run_stage(noise, guider, rule, sigmas, latent, keep_after=keep_after)
         return io.NodeOutput(finished)
 
 
@@ -107,6 +111,7 @@ class SampleStage(io.ComfyNode):
                 io.Sampler.Input("sampler", tooltip="From Step Rule (LTX)."),
                 io.Sigmas.Input("sigmas", tooltip="From a schedule node; the first value is the level of noise."),
                 io.Latent.Input("latent", tooltip="Empty, with conditioning, or a latent to refine."),
+                keep_input(),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The finished latent; its conditioning items are used up."),
@@ -116,7 +121,13 @@ class SampleStage(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, noise: NoiseSource, guider: Guider, sampler: StepRule, sigmas: Tensor, latent: Latent
+        cls,
+        noise: NoiseSource,
+        guider: Guider,
+        sampler: StepRule,
+        sigmas: Tensor,
+        latent: Latent,
+        keep_after: int = KEEP_AFTER,
     ) -> io.NodeOutput:
-        finished, keyframes = run_stage(noise, guider, sampler, sigmas, latent)
+        finished, keyframes = run_stage(noise, guider, sampler, sigmas, latent, keep_after=keep_after)
         return io.NodeOutput(finished, keyframes)

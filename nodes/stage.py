@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -11,10 +12,11 @@ from torch import Tensor
 from ..model_loaders.attention_kernels import TORCH, attention_kernel
 from ..model_loaders.parts import DiffusionModel
 from ..model_loaders.placement import Placement
-from ..networks.attention import attention_backend
+from ..networks.attention import attention_backend, backend_name
 from ..plan.shares import MAX_PASSES
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoise, Denoiser, Predict
+from ..samplers.replay import Replay
 from ..samplers.schedules import check_sigmas
 from ..samplers.state import StreamState, noised
 from ..samplers.steps import StepReport
@@ -24,8 +26,10 @@ from ..samplers.tiling import TilePlan
 from .contexts import POSITIVE, contexts_of
 from .generations import of_part
 from .guide import Guider
+from .health import Health
 from .host import in_comfyui
 from .host.api import attention_wanted, compute_device, warn_user
+from .kept_steps import NEVER, KeptSteps
 from .last_good import LastGood
 from .latents import (
     Latent,
@@ -79,11 +83,18 @@ def chosen_attention() -> Iterator[None]:
 
 @chosen_attention()
 def run_stage(
-    noise: NoiseSource, guider: Guider, rule: StepRule, sigmas: Tensor, latent: Latent
+    noise: NoiseSource,
+    guider: Guider,
+    rule: StepRule,
+    sigmas: Tensor,
+    latent: Latent,
+    *,
+    keep_after: float = NEVER,
 ) -> tuple[Latent, Latent | None]:
     """The finished latent, and the generated keyframes (B, C, K, H, W) if the stage had slots for some.
 
     The start is the latent with its items, noised to the first sigma: 1 for a fresh stage, less for a refinement.
+    keep_after: seconds of expected work from which on finished steps are kept on disk; see `KeptSteps`.
     """
     latent, sigmas = of_part(latent, guider.model), check_sigmas(sigmas)
     refuse_unfit(latent, guider.model)
@@ -91,26 +102,38 @@ def run_stage(
     start = start_of(latent, guider.positive, guider.model, compute_device())
     noised_by, denoiser = MASK_RULES[guider.mask_rule]
     states = start.states.map(lambda state, drawn: noised_by(state, drawn, sigmas[0]), start.noise(noise))
+    network, health = guider.model.transformer, Health()
+    hosted = isinstance(network, SampledByHost)
+    kept = KeptSteps(
+        partial(_content, noise, guider, rule, sigmas, states),
+        states,
+        len(sigmas) - 1,
+        after=NEVER if hosted or guider.model.watch is not None else keep_after,
+    )
     shown = step_progress(len(sigmas) - 1, guider.preview, lambda tokens: members(start.finished(tokens)[0]))
 
     def run(predict: Predict, negative: Streams[bool]) -> Streams[Tensor]:
-        needed = rule.needs_unconditioned
-        denoise: Denoise = denoiser(states, guider.guidance, predict, negative=negative, unconditioned=needed)
-        if guider.model.watch is not None:
-            denoise = WatchedSteps(denoise, guider.model.watch, len(sigmas) - 1)
-        with LastGood(latent, lambda tokens: start.finished(tokens)[0]) as good:
+        needed, begin = rule.needs_unconditioned, states.map(lambda state: state.latent)
+        own = denoiser(states, guider.guidance, predict, negative=negative, unconditioned=needed)
+        with LastGood(latent, lambda tokens: start.finished(tokens)[0], health) as good:
 
             def stepped(report: StepReport) -> None:
                 good(report)
                 shown(report)
 
-            return rule.run(denoise, states, sigmas, noise, stepped)
+            replay = Replay(own, begin, record=kept.last(), keep=kept.keep, callback=stepped)
+            denoise: Denoise = replay.denoise
+            if guider.model.watch is not None:
+                denoise = WatchedSteps(denoise, guider.model.watch, len(sigmas) - 1)
+            return rule.run(denoise, states, sigmas, noise, replay.stepped)
 
-    network = guider.model.transformer
-    if isinstance(network, SampledByHost):
-        denoised, placement = network.denoised(guider, states, sigmas, run), Placement()
-    else:
-        denoised, placement = _denoised(guider, states, run)
+    denoised, placement = kept.done(), Placement()
+    if denoised is None:
+        if isinstance(network, SampledByHost):
+            denoised = network.denoised(guider, states, sigmas, run)
+        else:
+            denoised, placement = _denoised(guider, states, run, health)
+        kept.finish(denoised)
     finished, keyframes = start.finished(denoised)
     step = stage_step(guider.model, noise, rule, sigmas, members(finished), guider.tiles, placement)
     if isinstance(network, SampledByHost):
@@ -119,13 +142,30 @@ def run_stage(
     return finished, None if keyframes is None else {**keyframes, MADE: finished[MADE]}
 
 
-def _denoised(guider: Guider, states: Streams[StreamState], run: Run) -> tuple[Streams[Tensor], Placement]:
+def _content(
+    noise: NoiseSource, guider: Guider, rule: StepRule, sigmas: Tensor, states: Streams[StreamState]
+) -> dict[str, Any]:
+    """All that the result of a stage depends on."""
+    asked = {name: getattr(guider, name) for name in ("model", "guidance", "tiles", "mask_rule")}
+    return asked | {
+        "attention": backend_name(),
+        "sigmas": sigmas,
+        "noise": noise,
+        "rule": rule,
+        "texts": stage_texts(guider, states),
+        "states": states,
+    }
+
+
+def _denoised(
+    guider: Guider, states: Streams[StreamState], run: Run, health: Health
+) -> tuple[Streams[Tensor], Placement]:
     """By our own network, held as the plan says; the placement is the last one, where memory ran out on the way."""
     if guider.model.watch is not None and guider.tiles != TilePlan():
         raise ValueError("attention: expected a guider without tiles, which see parts alone, found some; remove them")
     texts = stage_texts(guider, states)
     positions = max(context.shape[1] for context in texts.positive.present())
-    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1, positions)
+    held = Held(guider.model, states, MAX_PASSES if texts.negative.present() else 1, positions, health)
 
     def of_tile(own: Streams[StreamState]) -> Predict:
         return held.predict(watched(placed_predictor(texts, own), guider.model.watch))

@@ -16,6 +16,7 @@ from ..samplers.tiling import AxisTiles, Tile, TilePlan, affordable_plan, blend_
 from .generations import generation_of
 from .guide import Guider
 from .host.api import check_interrupted, io
+from .kept_steps import KEEP_AFTER, keep_input
 from .latents import FRAME_RATE, Latent, items_of, joined, layout_of, members, video_of, with_items, without_items
 from .long import seeded
 from .made import MADE, made_of
@@ -120,6 +121,7 @@ class SampleTiles(io.ComfyNode):
                 io.Int.Input("overlap", default=6, min=0, max=64, tooltip="Cells of 32 pixels that tiles share."),
                 io.Int.Input("time_tiles", default=1, min=1, max=64, tooltip="Tiles over the time."),
                 io.Int.Input("time_overlap", default=8, min=0, max=64, tooltip="Groups of 8 frames that they share."),
+                keep_input(),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished latent.")],
         )
@@ -137,6 +139,7 @@ class SampleTiles(io.ComfyNode):
         overlap: int,
         time_tiles: int,
         time_overlap: int,
+        keep_after: int = KEEP_AFTER,
     ) -> io.NodeOutput:
         grid, seeds = layout_of(latent).grid, seeded(noise)
         tiles = fitted_plan(tile_plan(rows, columns, overlap, time_tiles, time_overlap), grid).tiles(grid)
@@ -145,7 +148,8 @@ class SampleTiles(io.ComfyNode):
             check_interrupted()
             own_noise = SeededNoise(seeds.seed + index)
             try:
-                finished, _ = run_stage(own_noise, guider, sampler, sigmas, tile_latent(latent, tile))
+                part = tile_latent(latent, tile)
+                finished, _ = run_stage(own_noise, guider, sampler, sigmas, part, keep_after=keep_after)
             except FloatingPointError as error:
                 raise FloatingPointError(f"tile {index + 1} of {len(tiles)}: {error}") from error
             parts.append(video_of(finished))

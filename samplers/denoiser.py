@@ -6,7 +6,7 @@ A step rule never sees a network, a text or a guidance: only `denoise(latents, s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -41,6 +41,16 @@ class Denoise(Protocol):
     def __call__(self, latents: Streams[Tensor], sigma: Tensor, step: int | None = None, /) -> Denoised: ...
 
 
+class Remembering(Denoise, Protocol):
+    """A denoiser whose next evaluation depends on the last ones, through nothing but what it tells here."""
+
+    def memory(self) -> Streams[GuidanceMemory]:
+        """As it is now; later evaluations do not change it."""
+
+    def recall(self, memory: Streams[GuidanceMemory]) -> None:
+        """Go on from what an equal denoiser told."""
+
+
 class Predict(Protocol):
     """Velocities (B, T, C) of each pass, in the order of the passes, whether they ran batched or one by one.
 
@@ -58,8 +68,8 @@ class Predict(Protocol):
 
 
 @dataclass(kw_only=True)
-class _Memory:
-    """What a stream keeps from its last evaluation."""
+class GuidanceMemory:
+    """What a stream keeps from its last evaluation, (B, T, C) each."""
 
     guided: Tensor | None = None
     unconditioned: Tensor | None = None
@@ -80,7 +90,7 @@ class GuidedRun:
         """frozen: streams that are wholly given; they ask for nothing. negative, unconditioned: see `Denoiser`."""
         self._guidance, self._frozen = guidance, frozen
         self._negative, self._unconditioned = negative, unconditioned
-        self._memories = frozen.map(lambda _: _Memory())
+        self._memories = frozen.map(lambda _: GuidanceMemory())
         frozen.map(_refuse_missing_text, guidance, negative)
 
     def update(
@@ -104,7 +114,7 @@ class GuidedRun:
         )
         names = [a_pass.name for a_pass in passes]
 
-        def remember(memory: _Memory, asks: bool, own: Guidance, *of_passes: Tensor) -> None:
+        def remember(memory: GuidanceMemory, asks: bool, own: Guidance, *of_passes: Tensor) -> None:
             if asks:
                 predictions = Predictions(**dict(zip(names, of_passes, strict=True)))
                 memory.guided, memory.running = guide(predictions, own, memory.running)
@@ -113,6 +123,14 @@ class GuidedRun:
                     memory.unconditioned = predictions.conditioned if u is None else u
 
         self._memories.map(remember, asking, guidance, *predict(passes))
+
+    def memory(self) -> Streams[GuidanceMemory]:
+        """What is kept from evaluation to evaluation; later ones do not change it."""
+        return self._memories.map(replace)
+
+    def recall(self, memory: Streams[GuidanceMemory]) -> None:
+        """Go on from what `memory` gave of an equal run."""
+        self._memories = memory.map(replace)
 
     def guided(self, otherwise: Streams[Tensor]) -> Streams[Tensor]:
         """The last guided predictions; of a stream that never had one, `otherwise`."""
@@ -160,6 +178,12 @@ class Denoiser:
             unconditioned=self._run.unconditioned(clean),
         )
 
+    def memory(self) -> Streams[GuidanceMemory]:
+        return self._run.memory()
+
+    def recall(self, memory: Streams[GuidanceMemory]) -> None:
+        self._run.recall(memory)
+
     def _predictions(
         self, passes: Sequence[Pass], latents: Streams[Tensor], sigma: Tensor
     ) -> Sequence[Streams[Tensor]]:
@@ -176,7 +200,7 @@ def _refuse_missing_text(frozen: bool, guidance: GuidanceAt, has_negative: bool 
         raise ValueError("negative: text guidance needs a negative prompt (an empty one will do), found none")
 
 
-def _skips(frozen: bool, guidance: Guidance, memory: _Memory, step: int | None) -> bool:
+def _skips(frozen: bool, guidance: Guidance, memory: GuidanceMemory, step: int | None) -> bool:
     return step is not None and not frozen and memory.guided is not None and guidance.skips(step)
 
 

@@ -11,18 +11,16 @@ import random
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from pathlib import Path
 
 import pytest
 
 MUTATIONS = 1200  # of each kind of file
-SECONDS_EACH = 5.0
-LONGEST, LINES = 800, 5  # of a refusal: a network that does not fit is listed
-EXTRA_ADDRESSES = 400 * 2**20  # over what the interpreter with its libraries has mapped already
+LINES = 5  # of a refusal: a network that does not fit is listed
 ROWS, COLUMNS, RANK = 32, 64, 4
 FORMATS = ("fp8", "int8", "nvfp4", "mxfp8")
 BYTES = {"F32": 4, "F16": 2, "BF16": 2, "I64": 8}
@@ -187,18 +185,14 @@ MUTATORS: tuple[Mutation, ...] = (
 )
 
 
-def run(folder: str) -> dict[str, float]:
-    """All mutations, in this process. Raises what is no clean line, naming the mutation.
-
-    Tells the slowest file, too, and what all of them added to memory.
-    """
-    import resource
-    import signal
+def run(folder: str, count: int = MUTATIONS) -> dict[str, float]:
+    """All mutations, in this process: `count` of each kind of file."""
     import warnings
 
     import torch
     from torch import nn
 
+    from openltx.benchmarks.hunt import Case, hunt
     from openltx.model_loaders.checkpoint import open_checkpoint
     from openltx.model_loaders.lora.file import open_lora
     from openltx.model_loaders.lora.network import LoraUse, apply_loras
@@ -239,36 +233,16 @@ def run(folder: str) -> dict[str, float]:
     path.write_bytes(packed(lora()))
     quantised_file(whole)
     lora_file(path)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + EXTRA_ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a file took too long"))
-    counts, slowest = {"refused": 0, "opened": 0}, 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for original, load in ((quantised(), quantised_file), (lora(), lora_file)):
-        for seed in range(MUTATIONS):
-            rng, mutate = random.Random(seed), MUTATORS[seed % len(MUTATORS)]
-            path.write_bytes(packed(mutate(rng, original)))
-            signal.setitimer(signal.ITIMER_REAL, SECONDS_EACH)
-            start = time.perf_counter()
-            refusal = ""
-            try:
-                load(path)
-            except ValueError as error:
-                refusal = str(error)
-            except BaseException as error:
-                raise AssertionError(f"{load.__name__}, seed {seed}: {mutate.__name__}: {error!r}") from error
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                slowest = max(slowest, time.perf_counter() - start)
-            where = f"{load.__name__}, seed {seed}, {mutate.__name__}"
-            lines = refusal.splitlines()
-            assert len(lines) <= LINES, f"{where}: too many lines: {refusal}"
-            assert len(refusal) < LONGEST, f"{where}: too long: {refusal[:200]}"
-            assert refusal or mutate is not _odd_scale, f"{where}: a scale that is no number was taken"
-            counts["refused" if refusal else "opened"] += 1
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return {**counts, "slowest_seconds": slowest, "peak_bytes": peak}
+
+    def cases() -> Iterator[Case]:
+        for original, load in ((quantised(), quantised_file), (lora(), lora_file)):
+            for seed in range(count):
+                mutate = MUTATORS[seed % len(MUTATORS)]
+                path.write_bytes(packed(mutate(random.Random(seed), original)))
+                name = f"{load.__name__}, seed {seed}, {mutate.__name__}"
+                yield Case(name=name, take=partial(load, path), refused=mutate is _odd_scale)
+
+    return hunt(cases(), Path(folder), lines=LINES)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="NOT TESTED: fuzzing needs Linux for its limits")
@@ -284,4 +258,4 @@ def test_every_damaged_file_is_one_clean_line(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1])))
+    print(json.dumps(run(sys.argv[1], *map(int, sys.argv[2:]))))

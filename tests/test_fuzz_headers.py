@@ -1,6 +1,7 @@
 """Damaged headers: whatever a file claims, opening it gives a checkpoint or one clean line, soon and in little memory.
 
-The mutations run in a process of their own with a limit on its address space and a watchdog on every file.
+The mutations run in a process of their own with a limit on its address space and a watchdog on every file
+(benchmarks/hunt.py).
 """
 
 from __future__ import annotations
@@ -10,17 +11,13 @@ import random
 import struct
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 MUTATIONS = 1500  # of each format
-SECONDS_EACH = 5.0
-LONGEST = 800  # characters of a refusal
-EXTRA_ADDRESSES = 400 * 2**20  # over what the interpreter with its libraries has mapped already
 HUGE = (2**31, 2**32, 2**53, 2**63 - 1, 2**63, 2**64 - 1)
 ODD: tuple[Any, ...] = (None, True, -1, 1.5, "x", [], {}, 10**30, [[1]], [-1, 2], ["a", "b"], [0, 2**70])
 
@@ -167,51 +164,30 @@ ANY: tuple[Mutation, ...] = (_cut, _longer, _bytes, _length)
 COUNTED: tuple[Mutation, ...] = (_cut, _bytes, _word, _word, _count, _gguf_duplicate)
 
 
-def run(folder: str) -> dict[str, float]:
-    """All mutations, in this process. Raises what is no CheckpointError, naming the mutation.
-
-    Tells the slowest file, too, and what all of them added to memory.
-    """
-    import resource
-    import signal
-
+def run(folder: str, count: int = MUTATIONS) -> dict[str, float]:
+    """All mutations, in this process: `count` of each format."""
+    from openltx.benchmarks.hunt import Case, hunt
     from openltx.model_loaders.checkpoint import CheckpointError, open_checkpoint
     from openltx.model_loaders.detection import detect_checkpoint
     from openltx.model_loaders.gguf import file as _gguf_is_loaded  # noqa: F401  before the limit
     from openltx.model_loaders.lora.keys import match
 
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + EXTRA_ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("a header took too long"))
-    counts, slowest = {"refused": 0, "opened": 0}, 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     path = Path(folder) / "file.bin"
-    for original, mutations in ((safetensors(), TABLE + ANY), (gguf(), COUNTED)):
-        for seed in range(MUTATIONS):
-            rng = random.Random(seed)
-            data = mutations[seed % len(mutations)](rng, original)
-            path.write_bytes(data)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS_EACH)
-            start = time.perf_counter()
-            refusal = ""
-            try:
-                opened = open_checkpoint(path)
-                detect_checkpoint(opened)
-                match(opened.names(), ["transformer_blocks.0.attn1.to_q.weight"])
-                opened.load(opened.names())
-            except CheckpointError as error:
-                refusal = str(error)
-            except BaseException as error:
-                raise AssertionError(f"seed {seed}: {mutations[seed % len(mutations)].__name__}: {error!r}") from error
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                slowest = max(slowest, time.perf_counter() - start)
-            assert "\n" not in refusal, f"seed {seed}: more than one line: {refusal}"
-            assert len(refusal) < LONGEST, f"seed {seed}: too long: {refusal[:200]}"
-            counts["refused" if refusal else "opened"] += 1
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return {**counts, "slowest_seconds": slowest, "peak_bytes": peak}
+
+    def take() -> None:
+        opened = open_checkpoint(path)
+        detect_checkpoint(opened)
+        match(opened.names(), ["transformer_blocks.0.attn1.to_q.weight"])
+        opened.load(opened.names())
+
+    def cases() -> Iterator[Case]:
+        for original, mutations in ((safetensors(), TABLE + ANY), (gguf(), COUNTED)):
+            for seed in range(count):
+                mutation = mutations[seed % len(mutations)]
+                path.write_bytes(mutation(random.Random(seed), original))
+                yield Case(name=f"{original[:4]!r} seed {seed}: {mutation.__name__}", take=take)
+
+    return hunt(cases(), Path(folder), refusal=CheckpointError)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="NOT TESTED: fuzzing needs Linux for its limits")
@@ -239,4 +215,4 @@ def test_the_originals_open(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(sys.argv[1])))
+    print(json.dumps(run(sys.argv[1], *map(int, sys.argv[2:]))))

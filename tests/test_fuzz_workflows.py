@@ -1,17 +1,17 @@
 """Thousands of damaged workflow files: `openltx adopt` gives a report or one line, soon, and files that can be read.
 
-As a script: `python test_fuzz_workflows.py FOLDER [templates]` (benchmarks/fuzz.py).
+As a script: `python test_fuzz_workflows.py FOLDER [COUNT [TEMPLATES]]` (benchmarks/fuzz.py).
 """
 
 from __future__ import annotations
 
 import copy
 import importlib.util
+import itertools
 import json
 import random
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-MUTATIONS, SECONDS_EACH = 1200, 10.0
+MUTATIONS = 1200
 EXTRA_ADDRESSES = 2 * 10**9
 LONGEST_LINE = 700
 HOSTILE: tuple[Any, ...] = (
@@ -150,12 +150,10 @@ def _doubling(depth: int) -> dict[str, Any]:
     return {"nodes": [{"id": 1, "type": "s0"}], "links": [], "version": 0.4, "definitions": {"subgraphs": inner}}
 
 
-def run(folder: str, templates: str | None = None) -> dict[str, float]:
-    """All files, in this process. Raises what is no clean line, naming the file."""
-    import resource
-    import signal
-
+def run(folder: str, count: int = MUTATIONS, templates: str | None = None) -> dict[str, float]:
+    """`count` damaged files and the monsters, in this process."""
     from openltx.adopt import adopt, read_file
+    from openltx.benchmarks.hunt import Case, hunt
     from openltx.nodes.core import CORE_NODES
     from openltx.nodes.host.standalone.schema import registry_of
     from openltx.nodes.registry import NODES
@@ -171,33 +169,16 @@ def run(folder: str, templates: str | None = None) -> dict[str, float]:
             assert json.loads(text) == made
 
     files = originals(templates)
-    cases = [*monsters(), *((f"seed {seed}", damaged(files, seed)) for seed in range(MUTATIONS))]
     path.write_text(files[0])
     taken()
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + EXTRA_ADDRESSES
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    signal.signal(signal.SIGVTALRM, lambda *_: pytest.fail("a file took too long"))
-    counts, slowest = {"refused": 0, "opened": 0}, 0.0
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, data in cases:
-        path.write_bytes(data)
-        signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS_EACH)  # of the processor: a busy machine fails nothing
-        start, refusal = time.process_time(), ""
-        try:
-            taken()
-        except ValueError as error:
-            refusal = str(error)
-        except BaseException as error:
-            raise AssertionError(f"{name}: {error!r}") from error
-        finally:
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            slowest = max(slowest, time.process_time() - start)
-        assert "\n" not in refusal, f"{name}: more than a line: {refusal[:300]}"
-        assert len(refusal) < LONGEST_LINE, f"{name}: too long: {refusal[:300]}"
-        counts["refused" if refusal else "opened"] += 1
-    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
-    return {**counts, "slowest_seconds": slowest, "peak_bytes": peak}
+
+    def cases() -> Iterator[Case]:
+        damages = ((f"seed {seed}", damaged(files, seed)) for seed in range(count))
+        for name, data in itertools.chain(monsters(), damages):
+            path.write_bytes(data)
+            yield Case(name=name, take=taken)
+
+    return hunt(cases(), Path(folder), room=EXTRA_ADDRESSES)
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="NOT TESTED: fuzzing needs Linux for its limits")
@@ -211,4 +192,4 @@ def test_every_damaged_file_gives_a_report_or_a_line(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run(*sys.argv[1:])))
+    print(json.dumps(run(sys.argv[1], int(sys.argv[2]) if sys.argv[2:] else MUTATIONS, *sys.argv[3:])))

@@ -83,11 +83,11 @@ def train(
         if now - logged > LOG_SECONDS:
             _report(task, store, run)
             logged = now
+        if after_step is not None:  # before the state: a step that a kill cuts off here is made again, with its files
+            _call_after(after_step, task, store, optimiser, run)
         if run.step % save_every == 0 if save_every is not None else now - saved > SAVE_SECONDS:
             _save(task, store, optimiser, run)
             saved = now
-        if after_step is not None:
-            _call_after(after_step, task, store, optimiser, run)
     _save(task, store, optimiser, run)
     _report(task, store, run)
     _use_averages(task, run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ..media.targets import whole_file
 from ..model_loaders.checkpoint import open_checkpoint
 
 WORK = Path(__file__).resolve().parents[1] / ".training"
@@ -32,15 +32,11 @@ class Store:
         return self.path(name).is_file()
 
     def save(self, name: str, tensors: Mapping[str, Tensor], notes: Mapping[str, str] | None = None) -> None:
-        """Write beside the target and rename: a process that is killed leaves the former file."""
+        """Whole or not at all: a process that is killed leaves the former file."""
         target = self.path(name)
         target.parent.mkdir(parents=True, exist_ok=True)
-        beside = target.with_suffix(f".{os.getpid()}.part")
-        try:
+        with whole_file(target) as beside:
             save_file({key: tensor.detach().contiguous() for key, tensor in tensors.items()}, beside, dict(notes or {}))
-            os.replace(beside, target)
-        finally:
-            beside.unlink(missing_ok=True)
 
     def load(self, name: str) -> dict[str, Tensor]:
         return dict(load_file(self.path(name)))

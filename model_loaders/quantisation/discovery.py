@@ -6,10 +6,10 @@ the metadata, a marker tensor for the whole file (older ComfyUI), or by nothing 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...given_text import parse_json
 from ..checkpoint import Checkpoint, CheckpointError
 from .formats import FORMATS
 from .layer import INPUT_SCALE, SCALE, SCALE_2, WEIGHT, QuantisedLayer
@@ -85,7 +85,7 @@ def _beside_layers(file: Checkpoint, layers: list[str]) -> dict[str, Description
 
 def _object(text: str, origin: str) -> dict[str, Any]:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise CheckpointError(f"{origin}: expected JSON, found {error}; download the file again") from error
     if not isinstance(value, dict):

@@ -29,6 +29,7 @@ if TYPE_CHECKING or not in_comfyui:
         model_path,
         output_file,
         progress,
+        state_folder,
         warn_user,
     )
 else:
@@ -48,6 +49,7 @@ else:
         model_path,
         output_file,
         progress,
+        state_folder,
         ui,
         warn_user,
     )
@@ -69,6 +71,7 @@ __all__ = [
     "model_path",
     "output_file",
     "progress",
+    "state_folder",
     "ui",
     "warn_user",
 ]

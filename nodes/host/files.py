@@ -7,9 +7,11 @@ import os
 import re
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
+
+from ...media.workplace import Reservation, reserved
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 ASSETS = PACKAGE_ROOT / "assets"
@@ -32,12 +34,16 @@ MediaKind = Literal["image", "audio", "video"]
 
 @dataclass(frozen=True, kw_only=True)
 class OutputFile:
-    """A free file name: `path` to write to; `filename`, `subfolder` and `type` as interfaces show them."""
+    """A free file name: `path` to write to; `filename`, `subfolder` and `type` as interfaces show them.
+
+    reservation: keeps other workers from the name as long as this object lives.
+    """
 
     path: Path
     filename: str
     subfolder: str
     type: Literal["output", "temp"] = "output"
+    reservation: Reservation | None = field(default=None, compare=False, repr=False)
 
     def ui_entry(self) -> dict[str, str]:
         """The entry for a node's `ui` result: {"filename", "subfolder", "type"}."""
@@ -129,8 +135,11 @@ def next_output(
     if stem in ("", ".", "..") or os.path.isabs(prefix) or not target.is_relative_to(os.path.normpath(folder)):
         raise ValueError(f"filename prefix: expected a name inside {folder}, found {prefix!r}; use a relative name")
     target.mkdir(parents=True, exist_ok=True)
-    filename = f"{stem}_{_next_number(target, stem):05}_{suffix}"
-    return OutputFile(path=target / filename, filename=filename, subfolder=subfolder.replace("\\", "/"), type=type)
+    number, reservation = _reserved_number(target, stem)
+    filename, subfolder = f"{stem}_{number:05}_{suffix}", subfolder.replace("\\", "/")
+    return OutputFile(
+        path=target / filename, filename=filename, subfolder=subfolder, type=type, reservation=reservation
+    )
 
 
 def model_names(folder: Path) -> Iterable[str]:
@@ -160,6 +169,19 @@ def _with_date(prefix: str, now: time.struct_time) -> str:
     for name, code in codes.items():
         prefix = prefix.replace(f"%{name}%", time.strftime(code, now))
     return prefix
+
+
+def _reserved_number(folder: Path, stem: str) -> tuple[int, Reservation | None]:
+    """The next number that no file has and no other worker is about to use."""
+    number = _next_number(folder, stem)
+    while True:
+        try:
+            reservation = reserved(folder, f"{stem}_{number:05}")
+        except OSError:  # the writer will say why nothing can be written there
+            return number, None
+        if reservation is not None and _next_number(folder, stem) <= number:
+            return number, reservation
+        number += 1  # taken, or written since
 
 
 def _next_number(folder: Path, stem: str) -> int:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..conversions import pull_to_clean
-from ..denoiser import NO_NEGATIVES, Denoised, Denoiser, Predict
+from ..denoiser import NO_NEGATIVES, Denoised, Denoiser, GuidanceMemory, Predict
 from ..guidance import GuidanceAt, Pass
 from ..state import StreamState
 from ..streams import Streams
@@ -59,6 +59,12 @@ class CommunityDenoiser:
         denoised = self._inner(mixed, sigma, step)
         x0 = denoised.x0.map(lambda x, state: pull_to_clean(x, state.clean, state.mask), self._states)
         return replace(denoised, x0=x0)
+
+    def memory(self) -> Streams[GuidanceMemory]:
+        return self._inner.memory()
+
+    def recall(self, memory: Streams[GuidanceMemory]) -> None:
+        self._inner.recall(memory)
 
     def _predict_masked(
         self,

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import uuid
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -130,7 +131,7 @@ class Executor:
 
     def run(self, prompt: dict[str, Any], outputs: list[str]) -> tuple[str, str, dict[str, Any]]:
         """How the run ended (success, failed, interrupted), the error's text, and `ui` by node id."""
-        self.executor.execute(prompt, "contract", {"client_id": "contract"}, outputs)
+        self.executor.execute(prompt, uuid.uuid4().hex, {"client_id": "contract"}, outputs)
         messages = dict(self.executor.status_messages)
         if "execution_interrupted" in messages:
             return "interrupted", "", {}

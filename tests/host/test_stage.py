@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from typing import Any
 
 import pytest
@@ -75,3 +76,42 @@ def test_every_step_is_shown(host: Any, monkeypatch: pytest.MonkeyPatch) -> None
     assert outcome.ended == "success", outcome.error
     assert [value for value, _ in seen] == [1, 2, 3]
     assert {size for _, size in seen} == {(512, 160)}
+
+
+def test_a_prompt_that_was_stopped_goes_on_in_comfyui(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its finished steps lie in the output folder; what it saves is what an undisturbed one saves."""
+    if host.name == "standalone":
+        pytest.skip("our own host is told by openltx.run where to keep steps: tests/test_resume.py")
+    package, folder = _nodes_of(host), host.output_folder / ".openltx_state"
+    block = importlib.import_module(f"{package}.networks.transformer.block").Block
+    texts = importlib.import_module(f"{package}.media.texts").read_texts
+    ran, forward, limit = [0], block.forward, [0]
+
+    def counting(self: Any, *arguments: Any) -> Any:
+        ran[0] += 1
+        if ran[0] == limit[0]:
+            host.stop()
+        return forward(self, *arguments)
+
+    def saved(keep_after: int) -> Any:
+        ran[0] = 0
+        prompt = _prompt(5)
+        prompt["s"]["inputs"]["keep_after"] = keep_after
+        outcome = host.run(prompt)
+        if outcome.ended != "success":
+            return outcome.ended
+        (name,) = {entry["filename"] for entry in outcome.ui["w"]["audio"]}
+        return json.loads(texts(host.output_folder / name)["openltx"])["result"]
+
+    monkeypatch.setattr(block, "forward", counting)
+    expected, calls = saved(-1), ran[0]
+    assert not folder.exists()
+    limit[0] = calls // 3 * 2  # at the end of the second of three steps
+    assert saved(0) == "interrupted"
+    assert [path.name.split(".")[1] for path in folder.iterdir()] == ["step"]
+    limit[0] = 0
+    assert saved(0) == expected
+    assert ran[0] == calls // 3  # of one step
+    assert [path.name.split(".")[1] for path in folder.iterdir()] == ["done"]
+    assert host.run(_prompt(6)).ended == "success"  # another prompt: the one before is done
+    assert not folder.exists()

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from ...given_text import quoted
 from ...samplers.conditioning import ReferenceFactors, reference_size
 from ...samplers.shapes import SCALE, nearest_frames, nearest_size
 
@@ -207,7 +208,7 @@ def _section(kind: type[Section], values: Mapping[str, Any], where: str, folder:
     for key in values:
         if key not in hints:
             near = get_close_matches(key, hints, n=1, cutoff=0.0)[0]
-            raise ValueError(f"{where}{key}: no such key; the nearest is {where}{near}")
+            raise ValueError(f"{where}{quoted(key)[1:-1]}: no such key; the nearest is {where}{near}")
     missing = [f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING]  # type: ignore[arg-type]
     for key in missing:
         if key not in values:
@@ -221,7 +222,7 @@ def _value(kind: Any, value: Any, where: str, folder: Path) -> Any:
         kind = next(option for option in get_args(kind) if option is not type(None))
     if get_origin(kind) is tuple:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            expect(where, "a list of texts", repr(value))
+            expect(where, "a list of texts", quoted(value))
         return tuple(value)
     if kind is Path:
         return _path(value, where, folder, optional=optional)
@@ -229,17 +230,17 @@ def _value(kind: Any, value: Any, where: str, folder: Path) -> Any:
         numbers = (int, float) if kind is float else (kind,)
         if not isinstance(value, numbers) or (isinstance(value, bool) and kind is not bool):
             names = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-            expect(where, names[kind], repr(value))
+            expect(where, names[kind], quoted(value))
         return kind(value)
     if not isinstance(value, Mapping):
-        expect(where, f"a table [{where}]", repr(value))
+        expect(where, f"a table [{where}]", quoted(value))
     return _section(kind, value, f"{where}.", folder)
 
 
 def _path(value: Any, where: str, folder: Path, *, optional: bool) -> Path | None:
     """An empty text is no path, where there need not be one."""
     if not isinstance(value, str) or not (value or optional):
-        expect(where, "a path as a text", repr(value))
+        expect(where, "a path as a text", quoted(value))
     return (folder / Path(value).expanduser()).resolve() if value else None
 
 
@@ -255,7 +256,7 @@ def at_least(where: str, section: object, **lowest: int) -> None:
 
 def one_of(where: str, value: str, options: Any) -> None:
     if value not in options:
-        expect(where, " or ".join(map(repr, options)), repr(value))
+        expect(where, " or ".join(map(repr, options)), quoted(value))
 
 
 def share(where: str, value: float) -> None:

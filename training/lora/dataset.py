@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
+
+from ...given_text import parse_json
 
 CAPTIONS = "captions.jsonl"  # lines {"file": "a.mp4", "caption": "…"}
 
@@ -73,7 +74,7 @@ def _listed(folder: Path) -> dict[str, str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             rows[str(row["file"])] = str(row["caption"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ...media.targets import whole_file
 from ...model_loaders.lora.file import LoraReport, open_lora
 from ...model_loaders.lora.keys import PREFIXES
 from ...package_version import version
@@ -23,14 +23,10 @@ PREFIX = PREFIXES[0]
 
 
 def export_lora(adapters: Adapters, config: LoraConfig, path: Path, *, step: int) -> Path:
-    """Write the file beside its place and rename it."""
+    """Write the file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{os.getpid()}.part")
-    try:
+    with whole_file(path) as beside:
         save_file(lora_tensors(adapters, getattr(torch, config.lora.save_as)), beside, lora_metadata(config, step))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ...media.targets import whole_file
 from ...model_loaders.assemble import build_on_meta
 from ...model_loaders.lora.strengths import class_of
 from ...model_loaders.parts import open_model
@@ -127,7 +128,8 @@ def _refuse_other_run(config: LoraConfig, store: Store) -> None:
     own, path = _begun(config), config.output / BEGUN
     if not store.has(STATE):
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(own, indent=1), encoding="utf-8")
+        with whole_file(path) as beside:
+            beside.write_text(json.dumps(own, indent=1), encoding="utf-8")
         return
     former = json.loads(path.read_text(encoding="utf-8"))
     for key in sorted({*own, *former}):

@@ -16,9 +16,11 @@ import folder_paths
 from comfy.cli_args import args
 from comfy.nested_tensor import NestedTensor
 from comfy_api.latest import io, ui
+from comfy_execution.utils import get_executing_context
 
 from .. import files
 from ..files import MediaKind, OutputFile
+from ..state_folder import DONE, StateFolder
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +42,7 @@ __all__ = [
     "model_path",
     "output_file",
     "progress",
+    "state_folder",
     "ui",
     "warn_user",
 ]
@@ -93,6 +96,24 @@ def attention_wanted() -> str:
 def metadata_wanted() -> bool:
     """Whether saved files may carry the workflow and what belongs to it: ComfyUI's --disable-metadata."""
     return not args.disable_metadata
+
+
+_states: dict[str, StateFolder] = {}  # of the prompt that sampled last, by its id
+
+
+def state_folder() -> StateFolder:
+    """Where stages keep their finished steps: in ComfyUI's output folder.
+
+    Nobody tells a node that its prompt is done: the stages that one has finished are forgotten when another samples.
+    """
+    context = get_executing_context()
+    prompt_id = "" if context is None else context.prompt_id
+    if prompt_id not in _states:
+        for former in _states.values():
+            former.clean(DONE)
+        _states.clear()
+        _states[prompt_id] = StateFolder(Path(folder_paths.get_output_directory()))
+    return _states[prompt_id]
 
 
 def compute_device() -> torch.device:

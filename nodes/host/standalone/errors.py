@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+SHOWN = 20  # problems of a workflow: a file of another program may have thousands
+
 
 class WorkflowError(ValueError):
     """The workflow cannot run: one line a problem."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
+        more = len(problems) - SHOWN
+        super().__init__("\n".join([*problems[:SHOWN], *([f"… and {more} more problems"] if more > 0 else [])]))
         self.problems = problems
 
 

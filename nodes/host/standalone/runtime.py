@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from .. import files
 from ..files import MediaKind, OutputFile
+from ..state_folder import StateFolder
 from .settings import current
 
 if TYPE_CHECKING:
@@ -123,6 +124,11 @@ def attention_wanted() -> str:
 def metadata_wanted() -> bool:
     """Whether saved files may carry the workflow and what belongs to it: the settings' word."""
     return current().metadata
+
+
+def state_folder() -> StateFolder | None:
+    """Where stages keep their finished steps: the settings' word; None: nowhere."""
+    return current().state
 
 
 def compute_device() -> torch.device:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..files import role_folders
+from ..state_folder import StateFolder
 
 
 def model_folders_below(*roots: Path) -> dict[str, list[Path]]:
@@ -23,7 +24,7 @@ class Settings:
 
     `model_folders` maps a role (`files.MODEL_ROLES`) to the folders searched for it, first hit wins. `device` None
     chooses an accelerator if there is one. `attention`: kernels of the transformer, by name. `metadata`: whether saved
-    files carry the workflow and the run manifest.
+    files carry the workflow and the run manifest. `state`: where long runs keep finished steps; None: nowhere.
     """
 
     output_folder: Path = Path("output")
@@ -33,6 +34,7 @@ class Settings:
     device: str | None = None
     attention: str = "auto"
     metadata: bool = True
+    state: StateFolder | None = None
 
 
 _active: ContextVar[Settings | None] = ContextVar("openltx_settings", default=None)

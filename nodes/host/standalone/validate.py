@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ....given_text import quoted
 from . import io
-from .errors import WorkflowError
+from .errors import SHOWN, WorkflowError
 from .graph import order
 from .inputs import Link, Slot, Slots, is_lossy, link_of, literal, unfold
 from .schema import Registry, overrides, schema_of
 
+LONGEST = 100  # characters of a name in a message
 Prompt = Mapping[str, Mapping[str, Any]]
 """A workflow in API format: node id -> {"class_type", "inputs", "_meta"}."""
 
@@ -61,7 +63,7 @@ def output_nodes(prompt: Prompt, registry: Registry) -> list[str]:
 def node_name(node_id: str, node: Mapping[str, Any]) -> str:
     """`node 3 (Class, 'title')`, as every message names a node."""
     title = title_of(node)
-    return f"node {node_id} ({node['class_type']}" + (f", {title!r})" if title else ")")
+    return f"node {node_id[:LONGEST]} ({node['class_type'][:LONGEST]}" + (f", {quoted(title)})" if title else ")")
 
 
 def title_of(node: Mapping[str, Any]) -> str | None:
@@ -72,22 +74,29 @@ def title_of(node: Mapping[str, Any]) -> str | None:
 
 
 def _shape_problems(prompt: Prompt, registry: Registry) -> Iterator[str]:
+    hints: dict[str, str] = {}  # a file of another program names the same few types thousands of times
     for node_id, node in prompt.items():
         if not isinstance(node, Mapping):
-            yield f"node {node_id}: expected an object with class_type and inputs, found {node!r}"
+            yield f"node {node_id}: expected an object with class_type and inputs, found {quoted(node)}"
         elif not isinstance(node.get("class_type"), str):
-            yield f"node {node_id}: expected a class_type, found {node.get('class_type')!r}"
+            yield f"node {node_id}: expected a class_type, found {quoted(node.get('class_type'))}"
         elif not isinstance(node.get("inputs"), Mapping):
-            yield f"{node_name(node_id, node)}: expected an object of inputs, found {node.get('inputs')!r}"
+            yield f"{node_name(node_id, node)}: expected an object of inputs, found {quoted(node.get('inputs'))}"
         elif node["class_type"] not in registry:
-            similar = difflib.get_close_matches(node["class_type"], registry, n=1)
-            hint = f"; did you mean {similar[0]}?" if similar else "; it is not part of OpenLTX's own host"
-            yield f"{node_name(node_id, node)}: expected a known node type, found {node['class_type']!r}{hint}"
+            kind = node["class_type"]
+            hints[kind] = hint = hints.get(kind) or _hint(kind, registry)
+            yield f"{node_name(node_id, node)}: expected a known node type, found {quoted(kind)}{hint}"
+
+
+def _hint(kind: str, registry: Registry) -> str:
+    similar = difflib.get_close_matches(kind[:LONGEST], registry, n=1)
+    return f"; did you mean {similar[0]}?" if similar else "; it is not part of OpenLTX's own host"
 
 
 def _cycle_problem(cycle: tuple[str, ...], prompt: Prompt) -> str:
-    path = " -> ".join(f"{node_id} ({prompt[node_id]['class_type']})" for node_id in cycle)
-    return f"workflow: expected no cycle, found {path}"
+    shown = cycle if len(cycle) <= SHOWN else (*cycle[: SHOWN - 1], cycle[-1])
+    path = " -> ".join(f"{node_id} ({prompt[node_id]['class_type']})" for node_id in shown)
+    return f"workflow: expected no cycle, found {path}" + (f" ({len(cycle)} nodes)" if len(cycle) > SHOWN else "")
 
 
 class _NodeCheck:
@@ -129,9 +138,9 @@ class _NodeCheck:
             else:
                 values[slot.name] = literal(slot.given, raw)
                 if is_lossy(slot.given, raw):
-                    self._warning(slot.name, f"{raw!r} is taken as {values[slot.name]!r}")
+                    self._warning(slot.name, f"{quoted(raw)} is taken as {quoted(values[slot.name])}")
         except ValueError as error:
-            self._problem(slot.name, f"{error}, found {raw!r}")
+            self._problem(slot.name, f"{error}, found {quoted(raw)}")
 
     def _check_link(self, slot: Slot, link: Link) -> None:
         if isinstance(slot.given, io.DynamicCombo.Input):

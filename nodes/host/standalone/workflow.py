@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ....given_text import parse_json, quoted
 from .inputs import CONVERTERS, Slot, link_of, unfold
 from .schema import Registry, schema_of
 from .validate import Prompt, title_of
@@ -42,7 +42,7 @@ def read_workflow(path: str | Path) -> dict[str, Any]:
 def read_json(path: str | Path) -> Any:
     """A parsed file. Raises ValueError (one line) for one that cannot be read or is no JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path}: expected a readable workflow file: {error.strerror}") from error
     except ValueError as error:  # JSON and UTF-8 errors
@@ -77,17 +77,26 @@ def exposed_inputs(prompt: Prompt) -> dict[str, Exposed]:
     """
     found: dict[str, Exposed] = {}
     for node_id, node in prompt.items():
-        for option, name in (node.get("_meta") or {}).get("expose", {}).items():
+        for option, name in _exposed_by(node_id, node).items():
             if option in found:
                 raise ValueError(
-                    f"option {option!r}: exposed by node {found[option].node_id} and by node {node_id}; rename one"
+                    f"option {quoted(option)}: exposed by node {found[option].node_id} and by node {node_id}; "
+                    "rename one"
                 )
             if name not in node["inputs"] or link_of(node["inputs"][name]) is not None:
                 values = [entry for entry, value in node["inputs"].items() if not isinstance(value, list)]
-                place = f"option {option!r} of node {node_id}"
-                raise ValueError(f"{place}: expected one of its values {', '.join(values)}, found {name!r}")
+                place = f"option {quoted(option)} of node {node_id}"
+                raise ValueError(f"{place}: expected one of its values {', '.join(values)}, found {quoted(name)}")
             found[option] = Exposed(option=option, node_id=node_id, input=name, value=node["inputs"][name])
     return found
+
+
+def _exposed_by(node_id: str, node: Mapping[str, Any]) -> Mapping[str, str]:
+    meta = node.get("_meta")
+    given = meta.get("expose") or {} if isinstance(meta, Mapping) else {}
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given.values()):
+        raise ValueError(f"node {node_id}: expected names of inputs by option under expose, found {quoted(given)}")
+    return given
 
 
 def set_exposed(prompt: Prompt, inputs: Mapping[str, Any], set_one: SetOne) -> dict[str, Any]:
@@ -134,7 +143,7 @@ def set_value(
     node_id, name = _find(prompt, target)
     settable = kinds(prompt[node_id])
     if name not in settable:
-        raise ValueError(f"{target}: expected an input out of {', '.join(settable) or '(none)'}, found {name!r}")
+        raise ValueError(f"{target}: expected an input out of {', '.join(settable) or '(none)'}, found {quoted(name)}")
     changed = copy.deepcopy({key: dict(value) for key, value in prompt.items()})
     changed[node_id]["inputs"][name] = _parsed(target, *settable[name], text)
     return changed
@@ -165,14 +174,15 @@ def _parsed(target: str, io_type: str, options: Sequence[Any] | None, text: str)
         return next((option for option in options if isinstance(option, int) and str(option) == text), text)
     if io_type == "BOOLEAN":
         if text.lower() not in _WORDS:
-            raise ValueError(f"{target}: expected true or false, found {text!r}")
+            raise ValueError(f"{target}: expected true or false, found {quoted(text)}")
         return _WORDS[text.lower()]
     try:
         return CONVERTERS[io_type](text)
     except ValueError:
-        raise ValueError(f"{target}: expected {io_type}, found {text!r}") from None
+        raise ValueError(f"{target}: expected {io_type}, found {quoted(text)}") from None
 
 
 def _short(value: Any) -> str:
-    shown = ", ".join(map(str, value)) if isinstance(value, Mapping) else repr(value)
-    return f"only {shown or 'an empty object'}" if isinstance(value, Mapping) else shown
+    if not isinstance(value, Mapping):
+        return quoted(value)
+    return f"only {', '.join(map(str, value))[:200] or 'an empty object'}"
