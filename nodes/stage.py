@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ..model_loaders.attention_kernels import TORCH, attention_kernel
+from ..model_loaders.attention_kernels import AUTO, TORCH, attention_kernel
 from ..model_loaders.parts import DiffusionModel
 from ..model_loaders.placement import Placement
-from ..networks.attention import attention_backend, backend_name
+from ..networks.attention import attention_backend, backend_name, current_backend, torch_attention
 from ..plan.shares import MAX_PASSES
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoise, Denoiser, Predict
@@ -67,9 +67,13 @@ class SampledByHost(Protocol):
 def chosen_attention() -> Iterator[None]:
     """The attention kernels that the user asked for, or the best that work here.
 
-    What ComfyUI was started with may not work for us: then torch's own, and the user is told.
+    What ComfyUI was started with may not work for us: then torch's own, and the user is told. A back end that a caller
+    has set stays, unless the user asked for another.
     """
     wanted, device = attention_wanted(), compute_device()
+    if wanted == AUTO and current_backend() is not torch_attention:
+        yield
+        return
     try:
         kernel = attention_kernel(wanted, device)
     except ValueError as error:
