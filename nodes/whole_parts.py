@@ -11,7 +11,7 @@ from ..model_loaders.parts import Lazy, Movable, weights_of
 from ..model_loaders.residents import evictable, make_room
 from ..plan.choose import fits
 from ..plan.machine import Machine, this_machine
-from ..plan.phases import ON_CPU, Way
+from ..plan.phases import Way
 from ..plan.sizes import Weights
 from .host.api import compute_device, warn_user
 from .memory import is_out_of_memory
@@ -55,4 +55,4 @@ def _fits(lazy: Lazy[Network], ways: Ways[Network], device: torch.device) -> boo
     weights = Weights(outside=sum(map(lazy.size, weights_of(network))))
     machine = this_machine(device, given_back=evictable(device))
     chosen = next((way for way in ways(network, weights, machine) if fits(way, machine)), None)
-    return chosen is None or chosen.how != ON_CPU
+    return chosen is None or not chosen.on_host

@@ -26,6 +26,7 @@ class Plan:
     """One way a phase, in the order in which they run; phases never overlap."""
 
     model: str
+    job: Job
     machine: Machine
     ways: tuple[Way, ...]
 
@@ -37,18 +38,33 @@ class Plan:
         return next(way for way in self.ways if way.phase == phase)
 
     def as_json(self) -> dict[str, Any]:
-        return {"model": self.model, "machine": asdict(self.machine), "phases": [asdict(way) for way in self.ways]}
+        return {
+            "model": self.model,
+            "job": asdict(self.job),
+            "machine": asdict(self.machine),
+            "phases": [asdict(way) for way in self.ways],
+        }
 
     def lines(self) -> list[str]:
-        """A table."""
+        """A table, with what it is for above and the largest figures below."""
         free = f"{self.machine.free_ram / GIB:.1f} GiB of RAM free"
         if not self.machine.on_cpu:
             free = f"{self.machine.free_vram / GIB:.1f} GiB on {self.machine.device} and {free}"
-        lines = [f"{self.model}: {free}", f"{'phase':<9}{'VRAM, GiB':>10}{'RAM, GiB':>10}{'seconds':>9}  how"]
+        rate = f"seconds for {self.machine.rate / 1e12:.3g} TFLOP/s"
+        lines = [
+            f"{self.model}: {self.job}",
+            f"{free}; {rate}",
+            f"{'phase':<9}{'VRAM, GiB':>10}{'RAM, GiB':>10}{'seconds':>9}  how",
+        ]
         for way in self.ways:
             sizes = f"{way.vram / GIB:>10.2f}{way.ram / GIB:>10.2f}{way.seconds:>9.1f}"
             lines.append(f"{way.phase:<9}{sizes}  {way.how}")
-        return lines
+        return [*lines, self._peaks()]
+
+    def _peaks(self) -> str:
+        first, last = max(self.ways, key=lambda way: way.vram), max(self.ways, key=lambda way: way.ram)
+        vram = "" if self.machine.on_cpu else f"{first.vram / GIB:.2f} GiB of VRAM ({first.phase}), "
+        return f"at most {vram}{last.ram / GIB:.2f} GiB of RAM ({last.phase}); {self.seconds:.0f} s in all"
 
 
 def make_plan(model: ModelSizes, job: Job, machine: Machine, given: Mapping[Phase, int] | None = None) -> Plan:
@@ -61,7 +77,7 @@ def make_plan(model: ModelSizes, job: Job, machine: Machine, given: Mapping[Phas
         found = list(_chosen(phase, model, job, machine, (given or {}).get(phase)))
         if found:
             chosen.append(found[0])
-    return Plan(model=model.name, machine=machine, ways=tuple(chosen))
+    return Plan(model=model.name, job=job, machine=machine, ways=tuple(chosen))
 
 
 def fitting(phase: Phase, model: ModelSizes, job: Job, machine: Machine) -> Iterator[Way]:

@@ -22,8 +22,7 @@ PIECES = (None, 2**25, 2**23, 2**21)  # elements of the decoder's largest map
 TILES = (768, 512, 256)  # pixels
 TILE_OVERLAP, TILE_FRAMES = 64, 80
 STAGED = 3  # blocks in page-locked memory at a time, where they come from a file
-ON_CPU = "on the CPU"  # the way of a network that does not fit a GPU and need not be there
-HOST_RATE = 1e12  # FLOP/s of such a machine's processor
+HOST_RATE = 1e12  # FLOP/s of the processor beside a GPU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +41,11 @@ class Job:
     upscaled: bool = False
     prompt: int = 1024
 
+    def __str__(self) -> str:
+        frames, height, width = self.grid
+        steps = f"{self.evaluations} steps of {self.passes} pass{'es' * (self.passes > 1)}"
+        return f"{32 * width}x{32 * height} pixels, {8 * frames - 7} frames, {steps}"
+
     @property
     def tokens(self) -> Tokens:
         frames, height, width = self.grid
@@ -52,7 +56,8 @@ class Job:
 class Way:
     """How a phase runs and what it is predicted to need: bytes at the peak, weights among them, and seconds.
 
-    On the CPU everything is in `ram`. tile: pixels, None: whole frames. piece: elements of the decoder's largest map.
+    On the CPU everything is in `ram`. on_host: on the CPU although there is a GPU. tile: pixels, None: whole frames.
+    piece: elements of the decoder's largest map.
     """
 
     phase: Phase
@@ -63,6 +68,7 @@ class Way:
     placement: Placement | None = None
     tile: int | None = None
     piece: int | None = None
+    on_host: bool = False
 
 
 def ways(phase: Phase, model: ModelSizes, job: Job, machine: Machine) -> Iterator[Way]:
@@ -96,12 +102,13 @@ def text_ways(config: TextConfig, weights: Weights, dtype: torch.dtype, prompt: 
     need = text_need(config, dtype, _device(machine), prompt)
     yield _way("text", "resident", machine, weights.total, weights.copied, need, weights.total / machine.link)
     if not machine.on_cpu:
-        yield _on_host("text", need)
+        yield _on_host("text", weights, need)
 
 
-def _on_host(phase: Phase, need: Need) -> Way:
-    """With weights that are used from the file, as a machine's processor does it."""
-    return Way(phase=phase, how=ON_CPU, vram=0, ram=need.bytes, seconds=need.operations / HOST_RATE)
+def _on_host(phase: Phase, weights: Weights, need: Need) -> Way:
+    """By the machine's processor, with weights that are used where the system caches their file."""
+    how = f"on the CPU, {weights.total / 2**30:.1f} GiB of weights read from the file as memory allows"
+    return Way(phase=phase, how=how, vram=0, ram=need.bytes, seconds=need.operations / HOST_RATE, on_host=True)
 
 
 def _denoise(model: ModelSizes, weights: Weights, job: Job, machine: Machine) -> Iterator[Way]:
@@ -170,7 +177,7 @@ def upscale_ways(
     need = upscale_need(config, dtype, _device(machine), grid)
     yield _way("upscale", "resident", machine, weights.total, weights.copied, need)
     if not machine.on_cpu:
-        yield _on_host("upscale", need)
+        yield _on_host("upscale", weights, need)
 
 
 def _decode(model: ModelSizes, weights: Weights, job: Job, machine: Machine) -> Iterator[Way]:
