@@ -20,6 +20,7 @@ from .package_version import version
 
 if TYPE_CHECKING:
     from .nodes.host.standalone.runtime import Observer
+    from .nodes.host.standalone.settings import Settings
 
 __all__ = ["RunResult", "load_workflow", "prepared", "run", "version", "workflow_names"]
 
@@ -43,6 +44,7 @@ def run(
     settings: Mapping[str, str] | None = None,
     models: Sequence[str | os.PathLike[str]] = (),
     device: str | None = None,
+    attention: str = "auto",
     metadata: bool = True,
     observer: Observer | None = None,
     stop: threading.Event | None = None,
@@ -56,7 +58,8 @@ def run(
     workflow exposes, by option name (`-` written as `_`). settings: {"NODE.INPUT": "VALUE"} for every other input,
     NODE an id or a unique title. output: the file to write, for a workflow with one output node; otherwise files are
     numbered in output_folder (default: ./output, made when missing). models: folders in ComfyUI's layout. device:
-    "cpu", "cuda", …; default: an accelerator if there is one. metadata: whether saved files carry the workflow and the
+    "cpu", "cuda", …; default: an accelerator if there is one. attention: which kernels the transformer uses, one of
+    model_loaders/attention_kernels.py. metadata: whether saved files carry the workflow and the
     run manifest. resume: go on from the finished steps that an earlier run of the same work has left beside the output,
     with the same result. keep_after: seconds of expected work from which on a stage's finished steps are kept there
     until the run is done; 0: always, -1: never, None: as its node says (60).
@@ -75,8 +78,14 @@ def run(
         beside = folder if output is None else Path(output).parent
         state = StateFolder(beside, after=keep_after, resume=resume)
         place = Settings(
-            output_folder=folder, model_folders=model_folders, device=device, metadata=metadata, state=state
+            output_folder=folder,
+            model_folders=model_folders,
+            device=device,
+            attention=attention,
+            metadata=metadata,
+            state=state,
         )
+        _check_attention(place)
         results = executor.run(prompt, registry, settings=place, observer=observer, stop=stop)
         shown = {node_id: result.ui for node_id, result in results.items()}
         files = [folder / entry["subfolder"] / entry["filename"] for entry in _saved(shown)]
@@ -143,6 +152,17 @@ def model_roots(models: Sequence[str | os.PathLike[str]]) -> list[Path]:
         if not root.is_dir():
             raise ValueError(f"{root}: no such folder; give the folder that holds checkpoints/, text_encoders/ …")
     return [Path(root) for root in models] or [Path("models")]
+
+
+def _check_attention(place: Settings) -> None:
+    """ValueError before the run for kernels that are not there."""
+    from .model_loaders.attention_kernels import AUTO, attention_kernel
+    from .nodes.host.standalone.runtime import compute_device
+    from .nodes.host.standalone.settings import use
+
+    if place.attention != AUTO:
+        with use(place):
+            attention_kernel(place.attention, compute_device())
 
 
 def _usable(device: str | None) -> str | None:

@@ -209,6 +209,12 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="NODE.INPUT=VALUE", help="any other input")
     command.add_argument("--models", action="append", default=[], metavar="DIR", help="folder with checkpoints/ …")
     command.add_argument("--device", help="cpu, cuda, mps; default: an accelerator if there is one")
+    command.add_argument(
+        "--attention",
+        default="auto",
+        metavar="NAME",
+        help="torch, flash2, flash3, flash4, sage, sage3; default: the fastest exact one that is installed and works",
+    )
     command.add_argument("--host", choices=("standalone", "comfyui"), help="what executes it; default: standalone")
     command.add_argument("--comfyui", metavar="DIR", help="checkout for --host comfyui; default: COMFYUI_PATH")
     command.add_argument("--no-metadata", action="store_true", help="leave workflow and run manifest out of the file")
@@ -298,6 +304,7 @@ def _standalone(arguments: argparse.Namespace, inputs: dict[str, str]) -> Sequen
                 settings=settings(arguments.set),
                 models=arguments.models,
                 device=arguments.device,
+                attention=arguments.attention,
                 metadata=not arguments.no_metadata,
                 observer=bars,
                 stop=stop,

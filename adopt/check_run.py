@@ -14,6 +14,7 @@ from ..remote.checkout import server_of
 from ..remote.job import Watch, execute
 from ..remote.server import Server
 from .check import Check, difference
+from .check_pack import PACK, for_small_latents
 from .rewrite import Prompt
 
 STREAMS = ("video", "audio")
@@ -24,9 +25,9 @@ def measured(check: Check, checkout: Path) -> dict[str, float | str]:
     """By stage the largest difference, or why there is none. Raises ValueError for a folder that is no checkout."""
     watch = Watch(say=lambda text: None, part=lambda *_: None, stop=lambda: False)
     with TemporaryDirectory() as folder:
-        options: dict[str, Any] = {"models": [], "device": "cpu", "metadata": False}
+        options: dict[str, Any] = {"models": [], "device": "cpu", "metadata": False, "packs": {"check": PACK}}
         with server_of(checkout, Path(folder) / "place", stop=watch.stop, **options) as server:
-            sides = {"old": check.old, "new": check.new.prompt}
+            sides = {"old": for_small_latents(check.old), "new": check.new.prompt}
             found = {}
             for side, prompt in sides.items():
                 places = [getattr(pair, side) for pair in check.pairs]

@@ -7,10 +7,12 @@ from typing import Any
 
 from ..model_loaders.catalogue import files
 from ..nodes.host.standalone.schema import Registry
+from ..nodes.host.standalone.ui_blocks import OWN_PREFIX
 from ..nodes.host.standalone.ui_format import ui_workflow
 from .graph import Node
 from .rewrite import Prompt
 from .summary import STAGES
+from .table import rows
 
 EXPOSED: dict[str, dict[str, str]] = {
     "OpenLTXLoadModel": {"checkpoint": "checkpoint", "text-encoder": "text_encoder"},
@@ -54,6 +56,7 @@ def ui_file(prompt: Prompt, registry: Registry, origins: Mapping[str, Node], *, 
     models = {file.name: {"name": file.name, "url": file.url, "directory": file.role} for file in files()}
     file = ui_workflow(prompt, registry, name=name, models=models, note=note)
     for node in file["nodes"]:
+        _unclaim(node)
         origin = origins.get(str(node["id"]))
         if origin is None or origin.raw is None or origin.type != node["type"]:
             continue
@@ -62,6 +65,13 @@ def ui_file(prompt: Prompt, registry: Registry, origins: Mapping[str, Node], *, 
         if origin.unnamed:
             node["widgets_values"] = origin.raw.get("widgets_values")
     return file
+
+
+def _unclaim(node: dict[str, Any]) -> None:
+    """Only nodes of ours and of core have a pack that is known."""
+    row = rows().get(node["type"])
+    if not node["type"].startswith(OWN_PREFIX) and (row is None or row.pack != "core"):
+        node["properties"].pop("cnr_id", None)
 
 
 def _ordered(prompt: Prompt) -> list[str]:

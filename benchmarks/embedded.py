@@ -11,14 +11,17 @@ import json
 import os
 import tempfile
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from torch import Tensor
 
 import openltx
 from openltx.benchmarks.embedded_tasks import Graph, audio_rows, image_rows, retake_rows
+from openltx.media.av_writer import write_av
 from openltx.networks.audio_vae import log_mel, resample
 from openltx.training.judge import Verdict, judge
 from openltx.training.preview import (
@@ -118,11 +121,20 @@ def _with_something_given(
             return sample(clip.scene, path, checkpoint=checkpoint, seed=seed, steps=steps, graph=graph)
 
     coded = [round_trip(model, clip).frames for clip in clips]
+    saved = [_through_file(frames, clip) for frames, clip in zip(coded, clips, strict=True)]
     return {
-        "first picture given": image_rows(clips, coded, text_motion, render),
+        "first picture given": image_rows(clips, saved, text_motion, render),
         "sound given": audio_rows(clips, render),
         "half a second made anew": retake_rows(clips, coded, render),
     }
+
+
+def _through_file(frames: Tensor, clip: Clip) -> Tensor:
+    """The frames as an MP4 keeps them, which the workflow's clips are read from as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        write_av(path, [frames], frame_rate=Fraction(FPS), waveform=clip.waveform, sample_rate=SAMPLE_RATE)
+        return heard(path).frames
 
 
 def main() -> None:

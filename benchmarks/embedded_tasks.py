@@ -32,7 +32,7 @@ MARGIN = 8  # frames beside the part that its edges may touch: one latent frame
 def image_rows(clips: Sequence[Clip], coded: Sequence[Tensor], text_motion: float, render: Render) -> dict[str, float]:
     """The first frame is given: how well it is kept, against the codec; and whether the clip goes on as it is told.
 
-    coded: the frames of the clips through the video VAE.
+    coded: the clips through the video VAE, read back from a file like those that `render` makes: it costs both alike.
     """
     kept, right, middle, end = [], [], [], []
     for seed, clip in enumerate(clips):

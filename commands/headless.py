@@ -19,6 +19,8 @@ def execute(arguments: argparse.Namespace, inputs: Mapping[str, str]) -> list[Pa
     from ..remote import job
     from ..remote.checkout import check_checkout, server_of
 
+    if arguments.attention != "auto":
+        raise ValueError(f"--attention {arguments.attention}: ComfyUI chooses its own; start it with its own option")
     name, checkout, output = arguments.workflow, _checkout(arguments), arguments.output
     check_checkout(checkout)
     workflow = None if is_ui_file(name) else api.load_workflow(name)  # a mistake in it is found before ComfyUI starts

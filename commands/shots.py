@@ -28,7 +28,7 @@ def prepare(arguments: argparse.Namespace) -> dict[str, str]:
         raise ValueError("generate: expected a PROMPT or --shots FILE, found both; the shots have prompts of their own")
     path = Path(arguments.shots)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a shot list in TOML, it cannot be read ({error})") from error
     arguments.workflow = arguments.workflow or (PLAN if arguments.plan else FILM)

@@ -29,6 +29,7 @@ POPULATE_READ = 22  # of madvise, Linux 5.14 and newer; earlier ones refuse it, 
 
 Span = tuple[int, int]  # first byte, byte after the last
 _turn = threading.Lock()
+_entering = threading.Lock()  # one at a time: this is work for a processor, not for the disk
 
 
 def read_ahead(path: Path, spans: Iterable[Span], wanted: ref[mmap]) -> threading.Thread | None:
@@ -60,7 +61,7 @@ def cut(spans: Iterable[Span], limit: int) -> Iterator[Span]:
     for first, last in spans:
         for start in range(first, last, PIECE):
             end = min(start + PIECE, last, start + limit)
-            if end == start:
+            if end <= start:
                 return
             yield start, end
             limit -= end - start
@@ -102,7 +103,8 @@ def _enter(mapping: mmap, start: int, end: int) -> None:
     if madvise is not None:
         first = start - start % PAGESIZE
         base = ctypes.addressof(ctypes.c_char.from_buffer(mapping))
-        madvise(ctypes.c_void_p(base + first), ctypes.c_size_t(end - first), POPULATE_READ)
+        with _entering:
+            madvise(ctypes.c_void_p(base + first), ctypes.c_size_t(end - first), POPULATE_READ)
 
 
 @cache

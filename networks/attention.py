@@ -10,6 +10,7 @@ from contextvars import ContextVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BiasRows = Callable[[slice], Tensor]  # a range of queries → their bias, broadcastable to (B, H, R, S)
 AttentionBackend = Callable[[Tensor, Tensor, Tensor, "Tensor | None", "float | None"], Tensor]
@@ -18,14 +19,38 @@ Watcher = Callable[[Tensor, Tensor, "Tensor | BiasRows | None"], None]
 # oneDNN pays from here on; measured on one core of a Zen 5
 LEAST_QUERIES, LEAST_KEYS = 64, 512
 BIAS_ELEMENTS = 2**24  # that are made at a time where a bias comes as rows
+LONG = 4096  # tokens: beyond, all scores at once are too many
+LEAN = [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
 PIECE_SCORES = 2**19  # of one head at a time: 2 MiB, which stays in a core's share of the cache
 
 
-def _torch(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+def torch_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     """What torch does best here: its own kernel, but for long sequences on a CPU with oneDNN."""
     if _suits_onednn(q, k, v, bias):
         return _onednn(q, k, v, bias, scale)
+    if q.device.type == "cuda" and q.shape[-2] * k.shape[-2] > LONG**2 and not torch.compiler.is_compiling():
+        return without_quadratic(q, k, v, bias, scale)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+
+
+def without_quadratic(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
+    """Never torch's plain fallback, which holds all scores at once (68 GB at 32 640 tokens): where no other kernel
+    takes these tensors, some queries at a time, which is exact."""
+    try:
+        with sdpa_kernel(LEAN, set_priority=True):
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    except RuntimeError as error:
+        if "kernel" not in str(error):  # "No available kernel": anything else is not ours
+            raise
+    rows = max(1, BIAS_ELEMENTS // (q.shape[0] * q.shape[1] * k.shape[-2]))
+    whole = None if bias is None else bias.expand(*bias.shape[:-2], q.shape[-2], k.shape[-2])
+    pieces = [slice(start, start + rows) for start in range(0, q.shape[-2], rows)]
+
+    def attended(piece: slice) -> Tensor:
+        own = None if whole is None else whole[..., piece, :]
+        return F.scaled_dot_product_attention(q[..., piece, :], k, v, attn_mask=own, scale=scale)
+
+    return torch.cat([attended(piece) for piece in pieces], dim=-2)
 
 
 def _suits_onednn(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
@@ -84,7 +109,7 @@ def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | N
     return torch.cat(pieces, dim=-2)
 
 
-_backend: ContextVar[AttentionBackend] = ContextVar("attention_backend", default=_torch)
+_backend: ContextVar[AttentionBackend] = ContextVar("attention_backend", default=torch_attention)
 
 
 def attention(
@@ -107,7 +132,7 @@ def attention(
         watcher(q, k, bias)
     if torch.compiler.is_compiling():  # the choice is made outside: a compiled graph cannot ask for it
         assert bias is None or isinstance(bias, Tensor)
-        return _torch(q, k, v, bias, scale)
+        return torch_attention(q, k, v, bias, scale)
     if bias is None or isinstance(bias, Tensor):
         return _backend.get()(q, k, v, bias, scale)
     rows = max(1, BIAS_ELEMENTS // (q.shape[0] * k.shape[-2]))
@@ -122,7 +147,7 @@ def current_backend() -> AttentionBackend:
 
 def backend_name() -> str:
     """The current back end by its function's name, for reports."""
-    return str(getattr(_backend.get(), "__name__", "custom")).lstrip("_")
+    return str(getattr(_backend.get(), "__name__", "custom")).lstrip("_").removesuffix("_attention")
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from torch import Tensor
 
@@ -65,6 +67,15 @@ class ConditionImage(io.ComfyNode):
                     max=51,
                     tooltip="H.264 compression that models saw in their pictures: -1: by generation; 0: none (HDR).",
                 ),
+                io.Float.Input(
+                    "attention",
+                    optional=True,
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How strongly the video sees an appended picture, 0 to 1.",
+                ),
             ],
             outputs=[
                 io.Latent.Output("latent", tooltip="The latent with the picture."),
@@ -74,7 +85,15 @@ class ConditionImage(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, latent: Latent, video_vae: VideoPart, image: Tensor, frame: int, strength: float, placement: str, crf: int
+        cls,
+        latent: Latent,
+        video_vae: VideoPart,
+        image: Tensor,
+        frame: int,
+        strength: float,
+        placement: str,
+        crf: int,
+        attention: float = 1.0,
     ) -> io.NodeOutput:
         latent = of_part(latent, video_vae)
         layout, size = layout_of(latent), pixel_size(latent)
@@ -94,6 +113,8 @@ class ConditionImage(io.ComfyNode):
             # In the middle of a video every latent frame stands for 8 pictures, at its start the first one for 1.
             count = content.shape[2] * layout.scale.time if first else pixel_frames(content.shape[2])
             item = Keyframe(latent=content, frame=first, strength=strength, pixel_frames=count)
+        if isinstance(item, Keyframe):
+            item = replace(item, attention=attention)
         return io.NodeOutput(with_video_item(latent, item), frames_text(item.frames(layout), layout.fps))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
+from ..model_loaders.attention_kernels import TORCH, attention_kernel
 from ..model_loaders.parts import DiffusionModel
 from ..model_loaders.placement import Placement
+from ..networks.attention import attention_backend, backend_name
 from ..plan.shares import MAX_PASSES
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoise, Denoiser, Predict
@@ -24,7 +27,8 @@ from .contexts import POSITIVE, contexts_of
 from .generations import of_part
 from .guide import Guider
 from .health import Health
-from .host.api import compute_device, warn_user
+from .host import in_comfyui
+from .host.api import attention_wanted, compute_device, warn_user
 from .kept_steps import NEVER, KeptSteps
 from .last_good import LastGood
 from .latents import (
@@ -59,6 +63,25 @@ class SampledByHost(Protocol):
         """For the run manifest: what this network is."""
 
 
+@contextmanager
+def chosen_attention() -> Iterator[None]:
+    """The attention kernels that the user asked for, or the best that work here.
+
+    What ComfyUI was started with may not work for us: then torch's own, and the user is told.
+    """
+    wanted, device = attention_wanted(), compute_device()
+    try:
+        kernel = attention_kernel(wanted, device)
+    except ValueError as error:
+        if not in_comfyui:
+            raise
+        warn_user(f"{error}; torch's own is used")
+        kernel = attention_kernel(TORCH, device)
+    with attention_backend(kernel):
+        yield
+
+
+@chosen_attention()
 def run_stage(
     noise: NoiseSource,
     guider: Guider,
@@ -125,6 +148,7 @@ def _content(
     """All that the result of a stage depends on."""
     asked = {name: getattr(guider, name) for name in ("model", "guidance", "tiles", "mask_rule")}
     return asked | {
+        "attention": backend_name(),
         "sigmas": sigmas,
         "noise": noise,
         "rule": rule,

@@ -28,8 +28,12 @@ class TimeMask(io.ComfyNode):
                 io.Latent.Input(
                     "latent", tooltip="The encoded source: video, sound or both; a mask on it is replaced."
                 ),
-                io.Float.Input("start", default=0.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds from the start."),
-                io.Float.Input("end", default=1.0, min=0.0, max=3600.0, step=0.01, tooltip="Seconds from the start."),
+                io.Float.Input(
+                    "start", default=0.0, min=0.0, max=3600.0, step=0.01, tooltip="Begin of the part, in seconds."
+                ),
+                io.Float.Input(
+                    "end", default=1.0, min=0.0, max=3600.0, step=0.01, tooltip="End of the part, in seconds."
+                ),
                 io.Combo.Input(
                     "streams",
                     options=[BOTH, "video", "audio"],

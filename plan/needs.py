@@ -25,7 +25,7 @@ from .rehearsal import Need, hollow, rehearsed
 
 REHEARSED_BLOCKS = 2  # all blocks are alike: the first sees fresh tables, the second what the first one left
 REHEARSED_LAYERS = 13  # of a text decoder: two groups of hidden states for the projection, both kinds of layers
-LATENT_FRAMES = 20  # then every layer of a stream holds what it ever will; but the last piece may be another
+LATENT_FRAMES = 36  # then every layer of a stream holds what it ever will; but the last piece may be another
 
 VocoderConfig = GeneratorConfig | BandwidthExtensionConfig
 

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -51,10 +51,12 @@ def server_of(
     device: str | None,
     metadata: bool,
     stop: Callable[[], bool],
+    packs: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """A server of the checkout with this package in it; its outputs and its log go below the folder `place`.
 
-    Its own models and packs are there too. device: "cpu", "cuda" or None: an accelerator if its Python sees one.
+    Its own models and packs are there too. packs: more of them for this run, their Python by name.
+    device: "cpu", "cuda" or None: an accelerator if its Python sees one.
     Raises ValueError for a folder that is no checkout and for another device, RuntimeError where it does not start,
     KeyboardInterrupt once `stop` is true.
     """
@@ -62,9 +64,11 @@ def server_of(
     place = place.absolute()
     python = python_of(checkout)
     on_cpu = _on_cpu(python, checkout, device)
-    for name in ("input", "output", "temp", "user", "custom_nodes/openltx"):
+    for name in ("input", "output", "temp", "user"):
         (place / name).mkdir(parents=True)
-    (place / "custom_nodes" / "openltx" / "__init__.py").write_text(_pack(), encoding="utf-8")
+    for name, text in {"openltx": _pack(), **(packs or {})}.items():
+        (place / "custom_nodes" / name).mkdir(parents=True)
+        (place / "custom_nodes" / name / "__init__.py").write_text(text, encoding="utf-8")
     (place / "paths.yaml").write_text(json.dumps(_folders(place, models)), encoding="utf-8")  # JSON is YAML
     port = free_port()
     words = [*OPTIONS, "--port", str(port), "--extra-model-paths-config", str(place / "paths.yaml")]

@@ -36,6 +36,10 @@ class AttentionStrength:
         weights = rearrange(self.weights[:, rows], "b q -> b q 1") * rearrange(self.weights, "b k -> b 1 k")
         return torch.where((query == GRID) | (key == GRID), weights, (query == key).to(weights))
 
+    def in_one_group(self) -> AttentionStrength:
+        """The same where all appended tokens see each other fully, as ComfyUI's guides do (spec sampling.md 9.3)."""
+        return AttentionStrength(weights=self.weights, groups=self.groups.clamp(max=GRID + 1))
+
     def select(self, index: Tensor) -> AttentionStrength:
         """The strengths among the tokens `index` (K,): their sub-matrix, for a tile of the clip."""
         return AttentionStrength(weights=self.weights[:, index], groups=self.groups[index])

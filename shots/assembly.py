@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
+from ..samplers.shapes import AUDIO_RATE
 from .timeline import STEP, Take, Timeline
 
-SOUND_RATE = 25  # audio latent frames a second
+SOUND_RATE = round(AUDIO_RATE.latents_per_second)  # audio latent frames a second
 NEAR = 4  # latent frames beyond which a decoder sees next to nothing of a change: at most one step of 255
 
 

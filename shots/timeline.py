@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import NoReturn
 
+from ..samplers.long_video.segments import latent_frames_of
+from ..samplers.shapes import SCALE
 from .film import Film, Shot
 from .times import Time
 
-STEP = 8  # pixel frames of a latent frame
+STEP = SCALE.time  # pixel frames of a latent frame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,20 +82,10 @@ class Timeline:
     overlap: int
     window: int
 
-    def after(self, take: Take) -> Take | None:
-        """The next take of the same scene."""
-        place = self.takes.index(take) + 1
-        following = self.takes[place] if place < len(self.takes) else None
-        return following if following is not None and following.scene == take.scene else None
-
-    def before(self, take: Take) -> Take | None:
-        place = self.takes.index(take) - 1
-        return self.takes[place] if place >= 0 and take.first else None
-
 
 def latent_frames(seconds: float, fps: float) -> int:
     """The number of latent frames nearest to a duration, at least 2: one alone would be a picture."""
-    return max(round((seconds * fps - 1) / STEP) + 1, 2)
+    return max(latent_frames_of(seconds, fps), 2)
 
 
 def lay_out(film: Film) -> Timeline:

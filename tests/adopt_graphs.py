@@ -244,6 +244,20 @@ def first_and_last() -> Graph:
     return {**graph, **end(wire("crop", 2))}
 
 
+def guide_at_part_strength() -> Graph:
+    """One guide of core, of which strength is the mask's and the attention's."""
+    graph = first_and_last()
+    graph["guide2"][1].update(latent=wire("video"), positive=wire("cond", 0), negative=wire("cond", 1), strength=0.6)
+    del graph["guide"]
+    return graph
+
+
+def two_guides_at_part_strength() -> Graph:
+    graph = first_and_last()
+    graph["guide"][1]["strength"], graph["guide2"][1]["strength"] = 0.7, 0.5
+    return graph
+
+
 def _clip() -> Graph:
     return {
         "file": ("LoadVideo", {"file": "somebody.mp4"}),
@@ -631,9 +645,10 @@ GRAPHS: dict[str, Callable[[], Graph]] = {
     make.__name__: make
     for make in (
         text_to_video, distilled, image_to_video, image_at_part_strength, compressed_image, two_stages,
-        two_stages_ancestral, gradient_estimation, first_and_last, ic_lora, ic_lora_pack, inpaint, reference_voice,
-        lip_dub, audio_to_video, masked_video, ksampler, simple_scheduler, foreign_step_rule, text_to_audio, tiled,
-        looping, multimodal, stg, normalizing, retake, gguf, pictures_and_nag, unknown_pack, native_2_5,
+        two_stages_ancestral, gradient_estimation, first_and_last, guide_at_part_strength,
+        two_guides_at_part_strength, ic_lora, ic_lora_pack, inpaint, reference_voice, lip_dub, audio_to_video,
+        masked_video, ksampler, simple_scheduler, foreign_step_rule, text_to_audio, tiled, looping, multimodal, stg,
+        normalizing, retake, gguf, pictures_and_nag, unknown_pack, native_2_5,
     )
 }  # fmt: skip
 

@@ -297,6 +297,15 @@ def test_the_pack_of_an_unknown_node_is_named() -> None:
     assert adopted(ui).report.count("unmapped") == 0
 
 
+def test_an_unknown_node_of_an_api_file_stays_of_no_pack() -> None:
+    """Else the file, adopted again, would call it one of ComfyUI's own."""
+    ui = adopted(graphs.api(graphs.unknown_pack())).ui
+    packs = {node["type"]: node["properties"].get("cnr_id") for node in ui["nodes"]}
+    assert packs["SomebodysNode"] is None
+    assert packs["OpenLTXSampleStage"] == "openltx"
+    assert adopted(ui).report.count("unmapped") == 1
+
+
 def test_an_unknown_node_whose_form_takes_a_link_is_written() -> None:
     """A file tells that its text may be typed; it comes over a link."""
     graph = graphs.unknown_pack()

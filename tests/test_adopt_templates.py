@@ -60,12 +60,11 @@ def test_all_generations_are_among_them() -> None:
 
 
 def test_most_run_without_comfyui() -> None:
-    """Others need nodes of other models (depth, a language model, a service) or an edge filter."""
+    """Others need nodes of other models (depth) or of a service."""
     apart = {path.stem for path in LTX2 if adopted(path).report.standalone}
     assert apart == {
         "template_image_speech_to_video",
         "video_ltx2_3_ic_lora",
-        "video_ltx2_canny_to_video",
         "video_ltx2_depth_to_video",
     }
 
@@ -76,8 +75,7 @@ KEPT = executor.Cache()  # the model is loaded once
 @pytest.mark.parametrize("path", LTX2, ids=lambda path: path.stem)
 def test_a_small_version_runs_in_the_built_in_host(path: Path, tmp_path: Path) -> None:
     small = adopt(Found(graph=embedded(folded(read_file(path).graph)[0]), form="UI"), REGISTRY, name=path.stem)
-    if small.report.standalone:
-        pytest.skip(f"needs {small.report.standalone}, which only ComfyUI has")
+    assert not small.report.standalone
     place = Settings(output_folder=tmp_path, model_folders=model_folders_below(tmp_path), metadata=False)
     results = executor.run(small.prompt, REGISTRY, settings=place, keep=KEPT)
     assert all(result.ui for result in results.values())

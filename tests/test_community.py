@@ -220,6 +220,18 @@ def test_a_given_stream_is_told_sigma_zero_and_stays() -> None:
     assert told == [(float(sigma), 0.0) for sigma in SIGMAS[:-1]]
 
 
+def test_a_given_stream_needs_no_negative_text() -> None:
+    """It is guided by nothing: what is asked of the other one goes on."""
+    sound = replace(audio_state(_randn(1, 2, 9, 4, seed=1)), frozen=True)
+    states = Streams(video=video_state(_randn(1, 5, 3, 2, 3), 24.0), audio=sound).map(
+        lambda state: community_noised(state, torch.zeros_like(state.latent), 1.0)
+    )
+    guidance = states.map(lambda _: Guidance(cfg=3.0))
+    denoise = CommunityDenoiser(states, guidance, _Toy(), negative=Streams(video=True))
+    done = sample_euler(denoise, states.map(lambda own: own.latent), SIGMAS)
+    assert torch.allclose(done.audio, sound.clean, atol=1e-6)  # type: ignore[arg-type]
+
+
 def test_items_of_ours_work_under_the_other_rule() -> None:
     content = _randn(1, 5, 1, 2, 3, seed=7)
     state = apply_items(video_state(torch.zeros(1, 5, 3, 2, 3), 24.0), [Keyframe(latent=content, frame=9)])

@@ -56,7 +56,7 @@ def test_numbers_and_choices_in_a_workflow() -> None:
     registry = registry_of(CORE_NODES)
     assert "64" in str(executor.run(prompt, registry)["5"].ui)
     sockets = ui_workflow(prompt, registry, name="numbers")["nodes"][2]["inputs"]
-    assert [socket["name"] for socket in sockets] == ["values.a", "values.b"]
+    assert [socket["name"] for socket in sockets if "widget" not in socket] == ["values.a", "values.b"]
     assert ComfyMathExpression.execute("a / 2", {"a": 5}).args == (2.5, 2, True)
     assert ComfySwitchNode.execute(True, 1, 2).args == (2,)
 
@@ -70,7 +70,7 @@ def test_a_choice_with_values_of_its_own_is_laid_out_as_a_form_has_it() -> None:
     }
     node = ui_workflow(prompt, registry_of(CORE_NODES), name="sizes")["nodes"][1]
     assert node["widgets_values"] == ["scale longer dimension", 64, "area"]
-    assert [socket["name"] for socket in node["inputs"]] == ["input"]
+    assert [socket["name"] for socket in node["inputs"] if "widget" not in socket] == ["input"]
 
 
 @pytest.mark.parametrize(("mode", "pattern", "group", "expected"), [

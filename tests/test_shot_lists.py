@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -159,6 +160,49 @@ def test_a_mistake_is_one_line_with_its_line_number(text: str, line: int, words:
     message = refused(text)
     assert message.startswith(f"line {line}: "), message
     assert words in message
+
+
+VALUES = [
+    "3",
+    "-1",
+    '"x"',
+    "[]",
+    "{}",
+    "[1]",
+    "[{}]",
+    "true",
+    "1979-05-27",
+    "inf",
+    '"""a\nb"""',
+    '"{a}"',
+    "'",
+    "[[shot]]",
+]
+KEYS = ["title", "film", "width", "fps", "cast", "cast.a", "cast.a.text", "style", "shot", "name", "length", "at"]
+KEYS += ["like", "prompt", "first", "images", "control", "loras", "seed", "transition", "overlap", "voice", "x y", ""]
+HEADERS = ["", "", "", "[film]", "[[shot]]", "[cast.b]", "[shot.control]"]
+STATEMENTS = st.tuples(st.sampled_from(HEADERS), st.sampled_from(KEYS), st.sampled_from(VALUES))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(STATEMENTS, max_size=4))
+def test_whatever_the_text_is_it_is_a_film_or_one_line(statements: list[tuple[str, str, str]]) -> None:
+    text = "".join(f"{header}\n{key} = {value}\n" for header, key, value in statements)
+    for whole in (text, HEAD + ONE + text, text + ONE):
+        error = _error_of(whole)
+        number = re.match(r"line (\d+): ", error)
+        assert not error or number is not None, error
+        assert number is None or 1 <= int(number[1]) <= whole.count("\n") + 1, error
+        assert "\n" not in error
+
+
+def _error_of(text: str) -> str:
+    """Of a text that may be none; nothing but ValueError is raised."""
+    try:
+        lay_out(film(text))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def test_mistakes_name_their_shot() -> None:

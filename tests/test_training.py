@@ -30,6 +30,7 @@ from openltx.training.stages.video_codec import fit_codec, load_codec
 from openltx.training.stages.video_data import Cut, Plan, whole_clips
 from openltx.training.stages.video_decoder import VideoDecoderTask
 from openltx.training.stages.video_encoder import VideoEncoderTask
+from openltx.training.stages.video_finish import VideoFinishTask, disturbed
 from openltx.training.stages.video_joint import VideoJointTask
 from openltx.training.stages.vocoder import VocoderTask
 from openltx.training.store import Store
@@ -51,6 +52,7 @@ TASKS: dict[str, Callable[[Store], Task]] = {
     "video_decoder": lambda store: VideoDecoderTask(TOY, store, plan=TINY),
     "video_encoder": lambda store: VideoEncoderTask(TOY, store, plan=TINY, start_batches=1),
     "video_joint": lambda store: VideoJointTask(TOY, store, plan=TINY),
+    "video_finish": lambda store: VideoFinishTask(TOY, store, plan=TINY, given=Cut(batch=2, frames=9, side=64)),
     "transformer": lambda store: TransformerTask(TOY, store, batch=2),
     "vocoder": lambda store: VocoderTask(TOY, store, batch=1, segment=16),
 }
@@ -60,7 +62,7 @@ TASKS: dict[str, Callable[[Store], Task]] = {
 def trained_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Every stage in its order, two steps each."""
     store = Store(folder=tmp_path_factory.mktemp("work"))
-    for name in ("audio_vae", "video_codec", "video_decoder", "video_encoder", "video_joint"):
+    for name in ("audio_vae", "video_codec", "video_decoder", "video_encoder", "video_joint", "video_finish"):
         if name == "video_codec":
             fit_codec(TOY, store, clips=6)
         else:
@@ -113,6 +115,23 @@ def test_a_save_that_dies_leaves_the_former_file(tmp_path: Path, monkeypatch: py
         store.save("weights", {"x": torch.zeros(3)})
     assert torch.equal(store.load("weights")["x"], torch.ones(3))
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+def test_the_finish_leaves_the_latents_alone(trained_store: Store, tmp_path: Path) -> None:
+    store = _beginning(trained_store, tmp_path)
+    task = VideoFinishTask(TOY, store, plan=TINY, given=Cut(batch=2, frames=9, side=64))
+    assert list(task.networks) == ["video_decoder"]
+    assert not any(parameter.requires_grad for parameter in task.encoder.parameters())
+    assert [sorted(task.loss(step, 0.5)[1]) for step in range(2)] == [["l1"], ["first"]]
+
+
+def test_only_what_follows_the_first_latent_frame_is_disturbed() -> None:
+    latent = torch.randn(2, 3, 3, 2, 2)
+    for turn in range(4):
+        found = disturbed(latent, turn)
+        assert torch.equal(found[:, :, :1], latent[:, :, :1])
+        assert found.shape[2] in (1, 3)
+        assert not torch.equal(found, latent)
 
 
 def test_weights_of_other_sizes_are_refused(trained_store: Store) -> None:

@@ -60,14 +60,17 @@ def guide(rewriter: Rewriter, node: Node, row: Row) -> None:
         made = _reference(rewriter, node, given, strength)
         told(rewriter, node, row, [REFERENCE])
     else:
-        places = {"strength": strength, "frame": frame}
+        places = {"strength": strength, "frame": frame, "attention": strength}
         made = _image(rewriter, node, latent, places, placement="append", crf=given.get("crf"))
-        if strength != 1:
-            rewriter.report.differs(
-                f"{node.name}: its strength {strength} is also the strength of attention in ComfyUI, not so here"
-            )
         told(rewriter, node, row, [IMAGE])
+    _weighed(rewriter, node, strength)
     rewriter.give(node, [rewriter.input(node, "positive"), rewriter.input(node, "negative"), [made, 0]])
+
+
+def _weighed(rewriter: Rewriter, node: Node, strength: Any) -> None:
+    """Its strength is also that of attention."""
+    if isinstance(strength, (int, float)) and strength > 1:
+        rewriter.report.differs(f"{node.name}: its strength {strength} turns attention up in ComfyUI, here it is 1")
 
 
 def images(rewriter: Rewriter, node: Node, row: Row) -> None:

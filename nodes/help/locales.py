@@ -53,8 +53,9 @@ def definitions(registry: Registry, translate: Callable[[str], str | None]) -> d
 
 def _range(entry: io.BaseInput) -> str:
     """Of a number, without words; empty for other inputs."""
-    numeric = isinstance(entry, io.Int.Input | io.Float.Input) and entry.min is not None
-    return f" [{number(entry.min)} … {number(entry.max)}]" if numeric else ""
+    if isinstance(entry, io.Int.Input | io.Float.Input) and entry.min is not None:
+        return f" [{number(entry.min)} … {number(entry.max)}]"
+    return ""
 
 
 def texts_of(registry: Registry) -> list[str]:

@@ -115,7 +115,8 @@ STAGES = {
         errors=(*SAMPLING, SEVERAL_PROMPTS, OTHER_CONTEXTS),
     ),
     "OpenLTXSampleStage": Note(
-        use="One stage of a recipe. For a refinement give it a latent and a schedule that begins below 1.",
+        use="One stage of a recipe. For a refinement give it a latent and a schedule that begins below 1. In ComfyUI "
+        "the guider may also hold its own LTX-2 MODEL, from its loaders or another pack's.",
         memory=PASSES,
         errors=(
             *SAMPLING,

@@ -16,6 +16,7 @@ if TYPE_CHECKING or not in_comfyui:
     from .standalone import io, ui
     from .standalone.nested import NestedTensor
     from .standalone.runtime import (
+        attention_wanted,
         check_interrupted,
         compute_device,
         input_file,
@@ -34,6 +35,7 @@ if TYPE_CHECKING or not in_comfyui:
 else:
     from .comfyui.runtime import (
         NestedTensor,
+        attention_wanted,
         check_interrupted,
         compute_device,
         input_file,
@@ -55,6 +57,7 @@ else:
 __all__ = [
     "NestedTensor",
     "OutputFile",
+    "attention_wanted",
     "check_interrupted",
     "compute_device",
     "input_file",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from ...model_loaders.parts import TextPart
@@ -106,7 +107,7 @@ def film_of(text: str, folder: str) -> Film:
     """The film of a text, its files found by the host."""
 
     def find(name: str) -> Path:
-        return input_file(str(PurePosixPath(folder) / name) if folder else name)
+        return input_file(os.path.join(folder, name))
 
     def find_lora(name: str) -> Path:
         return model_path("loras", name)

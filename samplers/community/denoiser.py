@@ -24,12 +24,13 @@ def community_noised(state: StreamState, noise: Tensor, level: float | Tensor) -
     """The state at the start of a run: level·noise + (1 - level)·latent on every token, given ones too.
 
     noise (B, T, C), appended tokens included. The mask enters with every evaluation instead. A frozen stream gets
-    mask 0.
+    mask 0; appended items see each other fully.
     """
     mask = torch.zeros_like(state.mask) if state.frozen else state.mask
     given = torch.where(mask == 1, state.latent.float(), state.clean.float())
     noised = level * noise.to(given) + (1 - level) * given
-    return replace(state, latent=noised.to(state.latent.dtype), mask=mask)
+    attention = None if state.attention is None else state.attention.in_one_group()
+    return replace(state, latent=noised.to(state.latent.dtype), mask=mask, attention=attention)
 
 
 class CommunityDenoiser:

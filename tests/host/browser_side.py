@@ -16,7 +16,9 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).resolve().parent
-PREVIEWS = {"audioUI", "video-preview"}  # inputs that the front end adds to core's loaders, and the server ignores
+ADDED = {"audioUI", "video-preview", "format.codec"}
+"""Inputs that the front end adds: to core's loaders, which ignore them, and to the Save Video of 0.33, which also takes
+the codec beside the format, as older files have it."""
 Graph = dict[str, Any]
 
 
@@ -50,7 +52,7 @@ def completed(graph: Graph, described: dict[str, Any]) -> dict[str, Any]:
     for node_id, node in graph.items():
         offered = described[node["class_type"]]["input"].get("optional", {})
         defaults = {name: _default(*given) for name, given in offered.items() if _default(*given) is not None}
-        given = {name: value for name, value in node["inputs"].items() if name not in PREVIEWS}
+        given = {name: value for name, value in node["inputs"].items() if name not in ADDED}
         found[node_id] = (node["class_type"], {**defaults, **given})
     return found
 

@@ -43,7 +43,7 @@ def packed(weight: Tensor) -> Packed:
     return found
 
 
-def unpacked(weight: Packed) -> Tensor:
+def unpacked(weight: Tensor) -> Tensor:
     rows = weight.as_subclass(torch.Tensor)
     scale = rows[:, -2:].contiguous().view(torch.float16).float()
     return (rows[:, :-ROW].float() - 128) * scale
@@ -55,6 +55,8 @@ def operations() -> Any:
 
     class Operations(comfy.ops.manual_cast):  # type: ignore[misc]
         class Linear(comfy.ops.manual_cast.Linear):  # type: ignore[misc]
+            bias: Any
+
             def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *others: Any) -> None:
                 weight = packed(state_dict.pop(f"{prefix}weight"))
                 self.weight = nn.Parameter(weight, requires_grad=False)
@@ -63,6 +65,6 @@ def operations() -> Any:
 
             def forward(self, x: Tensor, *arguments: Any, **options: Any) -> Tensor:
                 bias = None if self.bias is None else self.bias.to(x)
-                return F.linear(x, unpacked(self.weight.data).to(x), bias)
+                return F.linear(x, unpacked(self.weight).to(x), bias)
 
     return Operations

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+START = 600.0  # seconds that a server may take on a busy machine
 PACK = "Open-LTX.dev"  # the folder's name, which is no name of a Python package
 TOY_PACK = """
 import importlib, sys
@@ -99,7 +100,7 @@ def running(
         process = subprocess.Popen(command, cwd=checkout, stdout=log, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", base, base / "log", process)
     try:
-        wait(lambda: process.poll() is not None or _answers(server), "ComfyUI's server", 180)
+        wait(lambda: process.poll() is not None or _answers(server), "ComfyUI's server", START)
         assert process.poll() is None, server.log.read_text()
         yield server
     finally:

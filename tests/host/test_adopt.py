@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,11 @@ HERE = Path(__file__).resolve().parent
 
 GRAPHS = OURS.GRAPHS
 EQUAL = 1e-5
-CLOSE = {"two_stages_ancestral": 2e-5}  # sixteen draws, divided by small sigmas; the pages promise nothing here
 NEWER = {"CreateVideo": {"color_space"}, "ComfyMathExpression": {"values"}}  # inputs of later versions
 SAME = [
     "text_to_video", "distilled", "image_to_video", "image_at_part_strength", "two_stages", "gradient_estimation",
-    "first_and_last", "ic_lora", "reference_voice", "audio_to_video", "masked_video", "ksampler", "simple_scheduler",
+    "first_and_last", "guide_at_part_strength", "two_guides_at_part_strength", "ic_lora",
+    "reference_voice", "audio_to_video", "masked_video", "ksampler", "simple_scheduler",
     "two_stages_ancestral",
 ]  # fmt: skip
 
@@ -50,18 +51,6 @@ def latents(found: Any) -> list[torch.Tensor]:
     return list(samples.unbind()) if getattr(samples, "is_nested", False) else [samples]
 
 
-@pytest.fixture(autouse=True)
-def _guides_of_few_channels(graphs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Core's guide node takes published latents of 128 channels only; the embedded model's have 32."""
-    node = importlib.import_module("nodes").NODE_CLASS_MAPPINGS["LTXVAddGuide"]
-    append = node.append_keyframe
-
-    def appended(cls: Any, *given: Any, **named: Any) -> Any:
-        return append(*given, **{**named, "in_channels": 32})
-
-    monkeypatch.setattr(node, "append_keyframe", classmethod(appended))
-
-
 @pytest.mark.parametrize("name", SAME)
 def test_the_latents_are_cores(graphs: Any, registry: Any, name: str) -> None:
     from openltx.adopt import read_workflow
@@ -69,7 +58,7 @@ def test_the_latents_are_cores(graphs: Any, registry: Any, name: str) -> None:
 
     differences = _compared(graphs, check_of(read_workflow(OURS.api(GRAPHS[name]()), name), registry, name=name))
     print(name, differences)  # for people who run this with -s
-    assert max(differences) <= CLOSE.get(name, EQUAL)
+    assert max(differences) <= EQUAL
 
 
 @pytest.mark.parametrize("name", [name for name in GRAPHS if name != "unknown_pack"])
@@ -121,6 +110,20 @@ def test_schedulers_are_comfyuis(graphs: Any, side: Any) -> None:
             assert torch.allclose(found, expected, atol=2e-6), (name, steps)
 
 
+def test_a_check_from_the_command_line(
+    comfyui_checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guides of core among it, which takes latents of the published width only."""
+    from openltx.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    Path("old.json").write_text(json.dumps(OURS.api(GRAPHS["first_and_last"]())), encoding="utf-8")
+    assert main(["adopt", "old.json", "--check", "--json", "--comfyui", str(comfyui_checkout)]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    (difference,) = shown["check"].values()
+    assert difference <= EQUAL, shown["check"]
+
+
 @pytest.mark.skipif(not TEMPLATES.found(), reason=TEMPLATES.ABSENT)
 @pytest.mark.parametrize("path", TEMPLATES.of_ltx2(), ids=lambda path: path.stem)
 def test_a_template_runs_and_its_latents_are_cores_or_the_report_says_why(
@@ -149,8 +152,12 @@ def test_a_template_runs_and_its_latents_are_cores_or_the_report_says_why(
 def _compared(graphs: Any, check: Any) -> list[float]:
     """The largest difference of each stage's latents."""
     from openltx.adopt.check import difference
+    from openltx.adopt.check_pack import PACK, for_small_latents
 
-    old = graphs.run(check.old, *(pair.old for pair in check.pairs))
+    pack: dict[str, Any] = {}
+    exec(PACK, pack)  # in a check ComfyUI loads it
+    importlib.import_module("nodes").NODE_CLASS_MAPPINGS.update(pack["NODE_CLASS_MAPPINGS"])
+    old = graphs.run(for_small_latents(check.old), *(pair.old for pair in check.pairs))
     new = graphs.run(check.new.prompt, *(pair.new for pair in check.pairs))
     pairs = [(old, new)] if len(check.pairs) == 1 else zip(old, new, strict=True)
     found = [(latents(one), latents(other)) for one, other in pairs]

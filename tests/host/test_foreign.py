@@ -28,7 +28,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
 }
 NEWER = {"RescaleCFG": "is_flow", "ContextWindowsManual": "modality_windows"}
 """Nodes of verdict "newer hosts", and a word in ComfyUI's sources where they can handle such models."""
-LATER = {"LTXVContextWindows"}  # nodes that older hosts lack
+LATER = {
+    "LTXVContextWindows",
+    "LTXVDualCFGGuider",
+    "LTXVModalityGuidance",
+    "LTXVSpatioTemporalGuidance",
+}  # nodes that older hosts lack
 NEUTRAL = {"ModelSamplingLTXV", "ModelSamplingFlux", "DifferentialDiffusion"}  # on given sigmas, without a mask
 
 
@@ -63,6 +68,9 @@ NAMED = {
     "LTXVEmptyLatentAudio": "test_sound",
     "LTXVImgToVideoInplace": "test_picture_as_first_frame",
     "LTXVLatentUpsampler": "test_upsampler",
+    "LTXVDualCFGGuider": "test_guidance_of_newer_hosts_is_ours",
+    "LTXVModalityGuidance": "test_guidance_of_newer_hosts_is_ours",
+    "LTXVSpatioTemporalGuidance": "test_guidance_of_newer_hosts_is_ours",
     "LTXVReferenceAudio": "test_reference_audio_with_its_own_pass",
     "LTXVSeparateAVLatent": "test_join_and_split_of_both_are_the_same",
     "LatentUpscaleModelLoader": "test_parts_of_others_are_named",

@@ -145,6 +145,48 @@ def test_looping_video_alone(graphs: Any, side: Any, foreign: Any, stage: Any) -
     both(graphs, side, foreign, stage, made)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_guides_of_their_nodes_in_our_stage(graphs: Any, side: Any, foreign: Any, stage: Any, strength: float) -> None:
+    """Appended as LTXVAddGuide does (that node is for 128 channels), beside a mask over the time of the sound."""
+    add = importlib.import_module("nodes").NODE_CLASS_MAPPINGS["LTXVAddGuide"]
+    latent, positive, negative = graphs.run(stage, ("source", 0), ("rate", 0), ("rate", 1))
+    video, audio = latent["samples"].unbind()
+    guide = torch.randn(1, video.shape[1], 1, *video.shape[3:], generator=torch.Generator().manual_seed(2))
+    mask = torch.ones(1, 1, video.shape[2], 1, 1)
+    options = {"in_channels": video.shape[1]}
+    positive, negative, video, mask = add.append_keyframe(
+        positive, negative, 8, video, mask, guide, 1.0, (8, 32, 32), **options
+    )
+    entry = {"pre_filter_count": 4, "strength": strength, "pixel_mask": None, "latent_shape": [1, 2, 2]}
+    for prompt in (positive, negative):
+        prompt[0][1]["guide_attention_entries"] = [entry]
+    heard = torch.ones(1, 1, audio.shape[2], 1)
+    heard[:, :, :6] = 0
+    nested = type(latent["samples"])
+    side.Capture.given = {**latent, "samples": nested([video, audio]), "noise_mask": nested([mask, heard])}
+    side.Capture.prompts = (positive, negative)
+    graph = {**stage, "given": side.node("Given"), "rate": side.node("GivenPrompts")}
+    theirs = foreign.guided(side, "theirs")
+    theirs["out"] = side.advanced(latent="given")
+    expected = graphs.run({**graph, **theirs}, ("out", 0))
+    found = graphs.run({**graph, **foreign.staged(side, "theirs", latent="given")}, ("out", 0))
+    assert foreign.close(foreign.members(found), foreign.members(expected), 1e-5)
+    assert torch.allclose(foreign.members(found)[0][:, :, -1], guide[:, :, 0], atol=1e-5)
+    assert torch.allclose(foreign.members(found)[1][:, :, :6], audio[:, :, :6], atol=1e-5)
+
+
+def test_tiles_that_are_runs_of_their_own(graphs: Any, side: Any, foreign: Any, stage: Any) -> None:
+    def made(model: str) -> dict[str, Any]:
+        graph: dict[str, Any] = foreign.staged(side, model)
+        pieces: dict[str, Any] = {"guider": ["guider", 0], "sampler": ["rule", 0], "sigmas": ["low", 0]}
+        how = {"rows": 1, "columns": 2, "overlap": 0, "time_tiles": 1, "time_overlap": 0}
+        graph["low"] = side.node("OpenLTXNamedSchedule", schedule="manual", steps=1, values="0.5, 0.0")
+        graph["out"] = side.node("OpenLTXSampleTiles", noise=["seeded", 0], latent=["source", 0], **pieces, **how)
+        return graph
+
+    both(graphs, side, foreign, stage, made)
+
+
 def test_sound_alone(graphs: Any, side: Any, foreign: Any, stage: Any) -> None:
     both(graphs, side, foreign, stage, lambda model: foreign.staged(side, model, latent="heard"))
 

@@ -29,6 +29,7 @@ from ....samplers.streams import Streams
 from ...guide import Guider
 from ...manifest import fingerprint
 from ...stage import Run
+from .network import BLOCKS, HEARING
 from .runtime import warn_user
 
 TAKEN_BY = (
@@ -38,8 +39,6 @@ TAKEN_BY = (
     "OpenLTXSchedule",
     "OpenLTXSample",
 )
-BLOCKS = "stg_self_attn_blocks"  # in transformer_options, since 0.33
-HEARING = ("a2v_cross_attn", "v2a_cross_attn")
 SAMPLED = 4  # weights that go into a digest
 Stage = Callable[[Any, Guider, Streams[StreamState], Tensor, Run], Streams[Tensor]]
 """MODEL, guider, states, sigmas and loop of a stage → its denoised tokens."""

@@ -24,8 +24,8 @@ from ...guide import Guider
 from ...latents import joined
 from ...stage import Run
 from .conditions import pack, streams_of, unpack
-from .foreign import HEARING
 from .guider import NativeGuider
+from .network import HEARING
 from .runtime import warn_user
 
 MOVED = 1e-3  # seconds

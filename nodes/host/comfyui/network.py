@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ....networks.attention import attention_backend
 from ....networks.operations import Operations, torch_operations
-from ....networks.transformer import Prepared, Stream, Transformer, TransformerConfig
+from ....networks.transformer import (
+    Perturbation,
+    PerturbationType,
+    Prepared,
+    Stream,
+    Transformer,
+    TransformerConfig,
+)
 from ....networks.transformer.block import Block
 from ....networks.transformer.state import Step
 from ....networks.transformer.watch import Watch
@@ -22,7 +29,7 @@ from ....samplers.community import CommunityStates
 from ....samplers.state import StreamState
 from ....samplers.streams import Streams
 from ...contexts import split_contexts
-from ...predictor import perturbations_of, with_strengths
+from ...predictor import ISOLATED, perturbations_of, with_strengths
 from .attention import overridden
 from .conditions import VOICE, Conditions, streams_of
 from .runtime import warn_user
@@ -30,6 +37,9 @@ from .runtime import warn_user
 CONDITIONS = "openltx_conditions"  # an entry of `extra_conds`
 PASS = "openltx_pass"  # in transformer_options: which pass of our guidance this call is
 WATCH = "openltx_watch"  # in transformer_options: an attention that somebody looks at
+BLOCKS = "stg_self_attn_blocks"  # in transformer_options, since 0.33: whose self-attention a call skips
+HEARING = ("a2v_cross_attn", "v2a_cross_attn")  # False: not computed
+SELF: tuple[PerturbationType, ...] = ("skip_video_self_attn", "skip_audio_self_attn")
 COMPILE = "openltx_compile"  # an entry of `extra_conds`: arguments of torch.compile
 Options = dict[str, Any]
 
@@ -136,7 +146,7 @@ class HostTransformer(Transformer):
                     streams.video,
                     streams.audio,
                     prepared=self._prepared_for(streams, community.seen, conditions, options),
-                    perturbations=_perturbations(options, len(latent)),
+                    perturbations=_perturbations(options, len(latent), self.config.num_layers),
                 )
         finally:
             self._current = {}
@@ -185,7 +195,8 @@ def _watching(network: Transformer, options: Options, sigma: Tensor) -> Abstract
     """Of a call under the positive text, in the step that is wanted, its samples are looked at."""
     watch: Watch | None = options.get(WATCH)
     texts, a_pass = list(options.get("cond_or_uncond") or [0]), options.get(PASS)
-    if watch is None or 0 not in texts or (a_pass is not None and a_pass.name != "conditioned"):
+    other = bool(_asked(options, network.config.num_layers)) or (a_pass is not None and a_pass.name != "conditioned")
+    if watch is None or 0 not in texts or other:
         return nullcontext()
     sigmas = options.get("sample_sigmas")
     steps = 1 if sigmas is None else len(sigmas) - 1
@@ -254,12 +265,23 @@ def _spread(velocity: Streams[Tensor], tokens: Streams[Tensor], community: Commu
 
 
 def _enabled(options: Options) -> Streams[bool]:
-    """Streams that the pass of our guidance updates: all, but those that skip a step."""
+    """Streams that the pass of our guidance updates: all, but those that skip a step, or that somebody switched off."""
     a_pass = options.get(PASS)
-    return Streams(video=True, audio=True) if a_pass is None else a_pass.enabled
+    if a_pass is not None:
+        return a_pass.enabled  # type: ignore[no-any-return]
+    return Streams(video=options.get("run_vx", True), audio=options.get("run_ax", True))
 
 
-def _perturbations(options: Options, count: int) -> Any:
+def _perturbations(options: Options, count: int, blocks: int) -> Any:
+    """What the pass of our guidance skips, and what ComfyUI's nodes ask of its own network of this kind to skip."""
     a_pass = options.get(PASS)
-    found = [] if a_pass is None else perturbations_of(a_pass)
+    found = _asked(options, blocks) + ([] if a_pass is None else perturbations_of(a_pass))
     return [found] * count if found else None
+
+
+def _asked(options: Options, blocks: int) -> list[Perturbation]:
+    """By the words of LTXVModalityGuidance and LTXVSpatioTemporalGuidance; blocks that there are not are left out."""
+    skipped = frozenset(options.get(BLOCKS) or ()) & frozenset(range(blocks))
+    of_blocks = [Perturbation(type=kind, blocks=skipped) for kind in SELF if skipped]
+    cut = [Perturbation(type=kind) for word, kind in zip(HEARING, ISOLATED, strict=True) if options.get(word) is False]
+    return of_blocks + cut

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NestedTensor",
+    "attention_wanted",
     "check_interrupted",
     "compute_device",
     "input_file",
@@ -83,6 +84,13 @@ def check_interrupted() -> None:
 def warn_user(text: str) -> None:
     """Tell the user one line, in ComfyUI's log."""
     logging.warning("OpenLTX: %s", text)
+
+
+def attention_wanted() -> str:
+    """Which attention kernels the transformer is to use: what ComfyUI was started with, else the best exact one."""
+    if comfy.model_management.sage_attention_enabled():
+        return "sage"
+    return "flash2" if comfy.model_management.flash_attention_enabled() else "auto"
 
 
 def metadata_wanted() -> bool:

@@ -116,6 +116,11 @@ def warn_user(text: str) -> None:
     (Observer() if call is None else call.observer).warning(text)
 
 
+def attention_wanted() -> str:
+    """Which attention kernels the transformer is to use, by name: the settings' word."""
+    return current().attention
+
+
 def metadata_wanted() -> bool:
     """Whether saved files may carry the workflow and what belongs to it: the settings' word."""
     return current().metadata

@@ -23,8 +23,8 @@ class Settings:
     """Folders and device of the standalone host.
 
     `model_folders` maps a role (`files.MODEL_ROLES`) to the folders searched for it, first hit wins. `device` None
-    chooses an accelerator if there is one. `metadata`: whether saved files carry the workflow and the run manifest.
-    `state`: where long runs keep finished steps; None: nowhere.
+    chooses an accelerator if there is one. `attention`: kernels of the transformer, by name. `metadata`: whether saved
+    files carry the workflow and the run manifest. `state`: where long runs keep finished steps; None: nowhere.
     """
 
     output_folder: Path = Path("output")
@@ -32,6 +32,7 @@ class Settings:
     temp_folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()) / "openltx")
     model_folders: Mapping[str, Sequence[Path]] = field(default_factory=lambda: model_folders_below(Path("models")))
     device: str | None = None
+    attention: str = "auto"
     metadata: bool = True
     state: StateFolder | None = None
 
