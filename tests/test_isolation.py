@@ -116,3 +116,11 @@ def test_work_folders_of_a_dead_process_are_cleared_by_a_living_one_only_when_it
     with work_folder(tmp_path) as own:
         sweep(tmp_path)
         assert own.is_dir()
+
+
+def test_a_name_that_no_file_system_takes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^filename prefix: expected names of at most 200 bytes, found .{1,200}; use a"
+    ):
+        next_output(tmp_path, "folder/" + "ü" * 120, ".mp4")
+    assert list(tmp_path.iterdir()) == []

@@ -94,7 +94,7 @@ def damaged_state(folder: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, use(Settings(state=StateFolder(folder), device="cpu")):
         patch.setattr(kept_steps, "warn_user", told.append)
         kept = kept_steps.KeptSteps(lambda: {}, states, 4, after=0)
-        kept._files.put(kept._key, STEP, 1, lambda path: path.write_bytes(b"x"))  # type: ignore[union-attr, arg-type, return-value]
+        kept._files.put(kept._key, STEP, 1, lambda path: path.write_bytes(b"x"))  # type: ignore[union-attr, arg-type]
         assert kept.last() is None
     raise ValueError(told[0])
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ...given_text import quoted
 from ...media.workplace import Reservation, reserved
 
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
@@ -28,6 +29,8 @@ MODEL_ROLES = (
 )
 ALIASES = {"diffusion_models": ("unet",), "text_encoders": ("clip",)}  # older names of folders, which ComfyUI reads too
 MODEL_SUFFIXES = (".safetensors", ".sft", ".gguf")  # never a pickled format
+
+LONGEST_NAME = 200  # bytes: file systems take 255, and a number, a suffix and a sidecar's follow
 
 MediaKind = Literal["image", "audio", "video"]
 
@@ -133,7 +136,14 @@ def next_output(
     subfolder, stem = os.path.split(prefix)
     target = Path(os.path.normpath(folder / subfolder))
     if stem in ("", ".", "..") or os.path.isabs(prefix) or not target.is_relative_to(os.path.normpath(folder)):
-        raise ValueError(f"filename prefix: expected a name inside {folder}, found {prefix!r}; use a relative name")
+        raise ValueError(
+            f"filename prefix: expected a name inside {folder}, found {quoted(prefix)}; use a relative name"
+        )
+    if any(len(os.fsencode(part)) > LONGEST_NAME for part in prefix.split(os.sep)):
+        raise ValueError(
+            f"filename prefix: expected names of at most {LONGEST_NAME} bytes, found {quoted(prefix)}; use a shorter "
+            "one"
+        )
     target.mkdir(parents=True, exist_ok=True)
     number, reservation = _reserved_number(target, stem)
     filename, subfolder = f"{stem}_{number:05}_{suffix}", subfolder.replace("\\", "/")
