@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..media.images import read_image
+from ..media.images import read_image, recompress
 from .core_sizes import scaled
 from .host.api import input_file, input_files, io, output_file, ui
 from .latents import Latent
@@ -97,6 +97,23 @@ class ImageBatch(io.ComfyNode):
         if image1.shape[1:3] != image2.shape[1:3]:
             image2 = scaled(image2, image1.shape[2], image1.shape[1], "bilinear", "center")
         return io.NodeOutput(torch.cat([image1, image2.to(image1)]))
+
+
+class LTXVPreprocess(io.ComfyNode):
+    """Pictures after a trip through H.264, from whole codes of 8 bits, the rest of which is cut off as in ComfyUI."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        compression = io.Int.Input("img_compression", default=35, min=0, max=100)
+        return _simple("LTXVPreprocess", [io.Image.Input("image"), compression], [io.Image.Output("output_image")])
+
+    @classmethod
+    def execute(cls, image: Tensor, img_compression: int) -> io.NodeOutput:
+        if img_compression == 0:
+            return io.NodeOutput(image)
+        codes = (image.float() * 255).byte().cpu().numpy()
+        packed = [recompress(picture, min(img_compression, 51)) for picture in codes]
+        return io.NodeOutput(torch.stack([torch.from_numpy(np.array(picture)).float() / 255 for picture in packed]))
 
 
 class ImageInvert(io.ComfyNode):
@@ -278,7 +295,7 @@ def transparency(path: Path) -> Tensor:
 
 
 PICTURE_NODES: list[type[io.ComfyNode]] = [
-    *(EmptyImage, GetImageSize, ImageFromBatch, RepeatImageBatch, ImageBatch, ImageInvert),
+    *(EmptyImage, GetImageSize, ImageFromBatch, RepeatImageBatch, ImageBatch, ImageInvert, LTXVPreprocess),
     *(ImageToMask, MaskToImage, InvertMask, SolidMask, GrowMask, LoadImageMask),
     *(SetLatentNoiseMask, TrimAudioDuration, PreviewImage, PreviewAny),
 ]

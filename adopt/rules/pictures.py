@@ -19,13 +19,6 @@ SCALED = "pictures that have another size than the stage are scaled by OpenLTX's
 PACKED = "pictures go through H.264 by OpenLTX's encoder settings: the strength (crf) is kept, single pixels differ"
 
 
-def preprocess(rewriter: Rewriter, node: Node, row: Row) -> None:
-    """Its compression is done where the picture is used."""
-    rewriter.give(node, [rewriter.input(node, "image")])
-    rewriter.common.setdefault("crf", {})[Wire(node.id, 0)] = rewriter.filled(node, "$img_compression|35")
-    told(rewriter, node, row, [], "crf of Condition: Image (LTX)")
-
-
 def first_image(rewriter: Rewriter, node: Node, row: Row) -> None:
     latent, bypass = rewriter.input(node, "latent"), rewriter.input(node, "bypass")
     if bypass is True or rewriter.input(node, "image") is None:
@@ -154,7 +147,6 @@ def is_clip(rewriter: Rewriter, value: Any) -> bool:
 
 
 RULES = {
-    "preprocess": preprocess,
     "first_image": first_image,
     "image_to_video": image_to_video,
     "guide": guide,
@@ -175,8 +167,8 @@ def _image(
     crf: Any = None,
     name: str = "image",
 ) -> str:
-    """A picture at a frame; its compression is that of the node before it."""
-    packed = rewriter.common.get("crf", {}).get(node.inputs.get(name), crf or 0)
+    """A picture at a frame. crf: of a node that compresses what it is given; core has a node of its own for that."""
+    packed = crf or 0
     inputs = {part: rewriter.filled(node, value) for part, value in given.items()}
     vae, image = rewriter.input(node, "vae"), rewriter.input(node, name)
     inputs |= {"latent": latent, "video_vae": vae, "image": image, "placement": placement, "crf": packed}

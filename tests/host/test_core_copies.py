@@ -29,6 +29,13 @@ def test_edges(pair: Any, low: float, high: float) -> None:
     assert torch.equal(ours.execute(pictures, low, high).args[0], theirs.execute(pictures, low, high).args[0])
 
 
+@pytest.mark.parametrize("crf", [0, 18, 35, 60])
+def test_pictures_through_h264(pair: Any, crf: int) -> None:
+    ours, theirs = pair("LTXVPreprocess")
+    pictures = torch.rand(2, 33, 48, 3, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(ours.execute(pictures, crf).args[0], theirs.execute(pictures, crf).args[0])
+
+
 @pytest.mark.parametrize("mode", ["First Match", "All Matches", "First Group", "All Groups"])
 @pytest.mark.parametrize("pattern", [r"\d+", r"(\d)\d*", r"(\d)(x)?", "(", "none"])
 def test_parts_of_a_text(pair: Any, mode: str, pattern: str) -> None:
