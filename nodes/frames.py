@@ -23,7 +23,7 @@ from ..plan.needs import decode_need
 from ..plan.phases import PIECES, TILE_OVERLAP, TILES
 from ..samplers.shapes import pixel_frames
 from .host.api import compute_device, progress, warn_user
-from .memory import is_out_of_memory
+from .memory import is_out_of_memory, refuse_lost
 
 SHORT = 8  # latent frames: until then the C library's holes are small, and its way is faster
 
@@ -69,6 +69,7 @@ def _decoded_frames(part: Lazy[AnyVideoDecoder], latent: Tensor) -> Iterator[Ten
             return
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                refuse_lost(error)
                 raise
             failed = error.with_traceback(None)
         free_unused()

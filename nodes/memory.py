@@ -46,6 +46,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("out of memory" in text or "can't allocate memory" in text)
 
 
+def refuse_lost(error: BaseException) -> None:
+    """ValueError, one line, where a GPU has failed: nothing of this process can use it any more."""
+    if isinstance(error, RuntimeError) and "CUDA error" in str(error):
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"the GPU stopped working ({reason}); end this process and start again") from error
+
+
 class Held:
     """`with Held(model, states, passes) as held:` the transformer of a stage, held as the plan says.
 
@@ -96,6 +103,8 @@ class Held:
         self._hooks.close()
         self._network, self.placement = None, following
         forget(self.model.transformer)
+        if compute_device().type != "cpu":
+            make_room(compute_device())
         warn_user(f"out of memory: going on from the last finished step, now with {_words(following)}")
 
     def predict(self, make: Callable[[Transformer, Placement], Predict]) -> Predict:
@@ -113,6 +122,7 @@ class Held:
                     return self.health.checked(evaluate, self.network)
                 except (RuntimeError, MemoryError) as error:
                     if not is_out_of_memory(error):
+                        refuse_lost(error)
                         raise
                     made.clear()
                     failed = error.with_traceback(None)  # its frames hold what is to be freed

@@ -14,7 +14,7 @@ from ..plan.machine import Machine, this_machine
 from ..plan.phases import Way
 from ..plan.sizes import Weights
 from .host.api import compute_device, warn_user
-from .memory import is_out_of_memory
+from .memory import is_out_of_memory, refuse_lost
 
 Network = TypeVar("Network", bound=Movable)
 Result = TypeVar("Result")
@@ -38,6 +38,7 @@ def run_part(lazy: Lazy[Network], run: Callable[[Network], Result], what: str, w
             return run(lazy.on(place))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
+                refuse_lost(error)
                 raise
             failed = error.with_traceback(None)  # its frames hold what is to be freed
         if place is not places[-1]:

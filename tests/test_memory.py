@@ -116,6 +116,16 @@ def test_other_errors_are_not_swallowed(graph: dict[str, Any], monkeypatch: pyte
         sampled(graph)
 
 
+def test_a_gpu_that_fails_ends_with_one_line(graph: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronously reported"
+    Short(RuntimeError(text)).install(monkeypatch)
+    with pytest.raises(ValueError, match="the GPU stopped working") as error:
+        sampled(graph)
+    assert str(error.value) == (
+        "the GPU stopped working (CUDA error: unspecified launch failure); end this process and start again"
+    )
+
+
 def test_a_chosen_placement_is_followed_and_kept(graph: dict[str, Any]) -> None:
     streamed = replace(graph["model"], placement=Placement(resident_blocks=1, passes_at_once=1))
     expected = sampled(graph)
@@ -130,7 +140,7 @@ def test_a_chosen_placement_is_followed_and_kept(graph: dict[str, Any]) -> None:
 def test_the_plan_node_says_what_is_needed_and_can_be_overruled(graph: dict[str, Any]) -> None:
     asked = graph["model"], graph["latent"], 2, 8
     _, plan = MemoryPlan.execute(*asked, "auto").args
-    assert plan.splitlines()[2].startswith("denoise")
+    assert plan.splitlines()[3].startswith("denoise")
     chosen, plan = MemoryPlan.execute(*asked, "streamed", 1, 1, 16).args
     assert "chosen otherwise" in plan
     assert chosen.placement == Placement(resident_blocks=1, passes_at_once=1, feed_forward_chunk=16)
