@@ -43,8 +43,8 @@ class Server:
     log: Path
     process: subprocess.Popen[bytes]
 
-    def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.address + path, timeout=10) as answer:
+    def get(self, path: str, seconds: float = 10) -> Any:
+        with urllib.request.urlopen(self.address + path, timeout=seconds) as answer:
             return json.load(answer)
 
     def post(self, path: str, content: Any) -> Any:

@@ -57,12 +57,22 @@ ADOPTED = dict(_adopted())
 
 
 @pytest.fixture(scope="module")
-def opened(service_server: Any, browser: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What the front end shows of each workflow; the files that it names are there."""
-    for result in ADOPTED.values():
-        _place(result.ui, service_server.base)
-    tasks = [{"name": name, "workflow": result.ui} for name, result in ADOPTED.items()]
+def opened(
+    service_server: Any, browser: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> dict[str, Any]:
+    """What the front end shows of each workflow that is asked for; the files that it names are there."""
+    asked = {item.callspec.params["name"] for item in request.session.items if item.path == request.path}
+    for name in asked:
+        _place(ADOPTED[name].ui, service_server.base)
+    tasks = [{"name": name, "workflow": result.ui} for name, result in ADOPTED.items() if name in asked]
     found: dict[str, Any] = browser.opened(service_server, tasks, tmp_path_factory.mktemp("profile"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def described(service_server: Any) -> dict[str, Any]:
+    """Every node of the server."""
+    found: dict[str, Any] = service_server.get("/object_info", seconds=120)
     return found
 
 
@@ -81,13 +91,12 @@ def _place(workflow: dict[str, Any], base: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ADOPTED)
-def test_front_end(opened: dict[str, Any], service_server: Any, browser: Any, told: list[str], name: str) -> None:
+def test_front_end(opened: dict[str, Any], described: dict[str, Any], browser: Any, told: list[str], name: str) -> None:
     """No missing node, no dialog, and what the front end would queue is the API file.
 
     Nodes of packs that are not here, or of a newer ComfyUI, are the old file's own; such a file is opened all the same.
     """
     found, result = opened[name], ADOPTED[name]
-    described = service_server.get("/object_info")
     missing = {kind for kind in NEWER if kind not in described} | STRANGERS
     assert set(found["unknown"]) <= missing
     if not found["unknown"]:
