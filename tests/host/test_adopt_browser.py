@@ -61,7 +61,8 @@ def opened(
     service_server: Any, browser: Any, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> dict[str, Any]:
     """What the front end shows of each workflow that is asked for; the files that it names are there."""
-    asked = {item.callspec.params["name"] for item in request.session.items if item.path == request.path}
+    here = [item for item in request.session.items if isinstance(item, pytest.Function) and item.path == request.path]
+    asked = {str(item.callspec.params["name"]) for item in here}
     for name in asked:
         _place(ADOPTED[name].ui, service_server.base)
     tasks = [{"name": name, "workflow": result.ui} for name, result in ADOPTED.items() if name in asked]
