@@ -30,7 +30,7 @@ from openltx.training.stages.video_codec import fit_codec, load_codec
 from openltx.training.stages.video_data import Cut, Plan, whole_clips
 from openltx.training.stages.video_decoder import VideoDecoderTask
 from openltx.training.stages.video_encoder import VideoEncoderTask
-from openltx.training.stages.video_finish import VideoFinishTask, disturbed
+from openltx.training.stages.video_finish import VideoFinishTask, disturbed, recoloured
 from openltx.training.stages.video_joint import VideoJointTask
 from openltx.training.stages.vocoder import VocoderTask
 from openltx.training.store import Store
@@ -132,6 +132,16 @@ def test_only_what_follows_the_first_latent_frame_is_disturbed() -> None:
         assert torch.equal(found[:, :, :1], latent[:, :, :1])
         assert found.shape[2] in (1, 3)
         assert not torch.equal(found, latent)
+
+
+def test_recoloured_clips_keep_their_greys_and_their_range() -> None:
+    video = torch.rand(4, 3, 2, 8, 8) * 2 - 1
+    grey = video[:, :1].expand(-1, 3, -1, -1, -1)
+    assert torch.allclose(recoloured(grey), grey, atol=1e-5)
+    found = recoloured(video)
+    assert float(found.abs().max()) <= 1 + 1e-5
+    assert torch.allclose(found.mean(dim=1), video.mean(dim=1), atol=1e-5)
+    assert not torch.allclose(found, video, atol=0.1)
 
 
 def test_weights_of_other_sizes_are_refused(trained_store: Store) -> None:

@@ -5,6 +5,8 @@ The latents stay as they are, so that nothing that was trained on them has to le
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ PLAN = Plan(
 )
 GIVEN = Cut(batch=2, frames=17, side=SIDE)
 GIVEN_EVERY = 2  # of so many steps one asks for the first picture, whatever follows it
+ORDERS = torch.tensor(list(permutations(range(3))))  # of the three colours
 MOST_NOISE = 0.6  # of what follows, in standard deviations
 
 
@@ -50,6 +53,7 @@ class VideoFinishTask:
         first_only = step % GIVEN_EVERY == 1
         turn = step // GIVEN_EVERY
         video = videos(step, self.given if first_only else self.plan.cut(turn, progress), hard_scene)
+        video = recoloured(video) if turn % 2 else video
         with torch.autocast("cpu", dtype=torch.bfloat16):
             latent = self.encoder(video).float()
             latent = disturbed(latent, turn) if first_only else latent + LATENT_NOISE * torch.randn_like(latent)
@@ -69,6 +73,16 @@ class VideoFinishTask:
             f"first frame, {name}": psnr(decode(given)[:, :, :1], clips[:, :, :1])
             for name, given in (("as it is", latent), ("alone", latent[:, :, :1]), ("others follow", others(latent)))
         }
+
+
+def recoloured(video: Tensor) -> Tensor:
+    """Each clip (B, 3, T, H, W) with its channels mixed at random, greys as they are: colours of no caption.
+
+    A LoRA is to teach the transformer new colours, which a decoder of four could not draw.
+    """
+    shares = torch.softmax(3 * torch.randn(len(video), len(ORDERS)), dim=1)
+    mix = torch.einsum("b o, o i j -> b i j", shares, torch.eye(3)[ORDERS])  # of permutations: rows sum to 1
+    return torch.einsum("b i j, b j t h w -> b i t h w", mix, video)
 
 
 def disturbed(latent: Tensor, turn: int) -> Tensor:
