@@ -12,7 +12,7 @@ from torch import Tensor
 from ..model_loaders.attention_kernels import AUTO, TORCH, attention_kernel
 from ..model_loaders.parts import DiffusionModel
 from ..model_loaders.placement import Placement
-from ..networks.attention import attention_backend, backend_name, current_backend, torch_attention
+from ..networks.attention import attention_backend, current_backend, torch_attention
 from ..plan.shares import MAX_PASSES
 from ..samplers.community import CommunityDenoiser, community_noised
 from ..samplers.denoiser import Denoise, Denoiser, Predict
@@ -152,7 +152,6 @@ def _content(
     """All that the result of a stage depends on."""
     asked = {name: getattr(guider, name) for name in ("model", "guidance", "tiles", "mask_rule")}
     return asked | {
-        "attention": backend_name(),
         "sigmas": sigmas,
         "noise": noise,
         "rule": rule,
