@@ -147,7 +147,19 @@ def _refused(argv: list[str], text: str, capsys: pytest.CaptureFixture[str], lef
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is sent as a POSIX signal here")
 def test_ctrl_c_ends_with_130_and_keeps_the_earlier_file() -> None:
     Path("x.mp4").write_bytes(b"an earlier result")
-    command = [sys.executable, "-m", "openltx", "generate", "a", "-o", "x.mp4", *SMALL[:-1], "1000"]
+    command = [
+        sys.executable,
+        "-m",
+        "openltx",
+        "generate",
+        "a",
+        "-o",
+        "x.mp4",
+        *SMALL[:-1],
+        "1000",
+        "--keep-after",
+        "-1",
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not any(path.name.startswith(".openltx-") for path in Path.cwd().iterdir()):  # it has begun
