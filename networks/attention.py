@@ -42,15 +42,17 @@ def without_quadratic(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scal
     except RuntimeError as error:
         if "kernel" not in str(error):  # "No available kernel": anything else is not ours
             raise
+    return _by_queries(q, k, bias, lambda q, own: F.scaled_dot_product_attention(q, k, v, attn_mask=own, scale=scale))
+
+
+def _by_queries(q: Tensor, k: Tensor, bias: Tensor | None, attend: Callable[[Tensor, Tensor | None], Tensor]) -> Tensor:
+    """attend(queries, their bias) of all queries, as many at a time as scores are affordable."""
     rows = max(1, BIAS_ELEMENTS // (q.shape[0] * q.shape[1] * k.shape[-2]))
     whole = None if bias is None else bias.expand(*bias.shape[:-2], q.shape[-2], k.shape[-2])
     pieces = [slice(start, start + rows) for start in range(0, q.shape[-2], rows)]
-
-    def attended(piece: slice) -> Tensor:
-        own = None if whole is None else whole[..., piece, :]
-        return F.scaled_dot_product_attention(q[..., piece, :], k, v, attn_mask=own, scale=scale)
-
-    return torch.cat([attended(piece) for piece in pieces], dim=-2)
+    return torch.cat(
+        [attend(q[..., piece, :], None if whole is None else whole[..., piece, :]) for piece in pieces], dim=-2
+    )
 
 
 def _suits_onednn(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> bool:
@@ -97,16 +99,13 @@ def _onednn_head(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: fl
 def exact(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float | None) -> Tensor:
     """The plain formula in float32, some queries at a time: slow, for where a kernel's result is no number."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    keys, values, pieces = k.float().transpose(-2, -1), v.float(), []
-    whole = None if bias is None else bias.expand(*bias.shape[:-2], q.shape[-2], k.shape[-2])
-    rows = max(1, BIAS_ELEMENTS // (q.shape[0] * q.shape[1] * k.shape[-2]))
-    for start in range(0, q.shape[-2], rows):
-        piece = slice(start, start + rows)
-        scores = (q[..., piece, :].float() * scale) @ keys
-        if whole is not None:
-            scores = scores + whole[..., piece, :].float()
-        pieces.append((scores.softmax(dim=-1) @ values).to(v.dtype))
-    return torch.cat(pieces, dim=-2)
+    keys, values = k.float().transpose(-2, -1), v.float()
+
+    def attended(q: Tensor, own: Tensor | None) -> Tensor:
+        scores = (q.float() * scale) @ keys
+        return ((scores if own is None else scores + own.float()).softmax(dim=-1) @ values).to(v.dtype)
+
+    return _by_queries(q, k, bias, attended)
 
 
 _backend: ContextVar[AttentionBackend] = ContextVar("attention_backend", default=torch_attention)
