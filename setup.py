@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 FOLDERS = (
     *("adopt", "commands", "conformance", "media", "model_loaders", "networks", "nodes", "plan", "remote", "samplers"),
-    "training",
+    *("shots", "training"),
 )
 PARTS = [f"{name}*" for name in FOLDERS]
 
