@@ -62,7 +62,10 @@ def test_requirements_ask_for_nothing_that_the_host_brings() -> None:
     assert lines == ["huggingface_hub", "tomli>=2; python_version < '3.11'"]
 
 
-@pytest.mark.parametrize("folder", ["model_loaders", "nodes", "samplers", "networks", "media", "remote", "commands"])
+@pytest.mark.parametrize(
+    "folder",
+    ["adopt", "commands", "media", "model_loaders", "networks", "nodes", "plan", "remote", "samplers", "shots"],
+)
 def test_no_import_goes_in_a_circle(folder: str) -> None:
     """Between modules, imports inside functions included."""
     graph = grimp.build_graph("openltx")

@@ -18,7 +18,8 @@ from openltx.nodes.inspect import InspectFile
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = (
-    "adopt", "commands", "conformance", "media", "model_loaders", "networks", "nodes", "remote", "samplers", "training",
+    "adopt", "commands", "conformance", "media", "model_loaders", "networks", "nodes", "plan", "remote", "samplers",
+    "shots", "training",
 )  # fmt: skip
 PICKLES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 PICKLING_CALLS = {"torch.load", "torch.save", "numpy.load", "np.load", "torch.jit.load", "torch.package"}
